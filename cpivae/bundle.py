@@ -1,0 +1,89 @@
+"""The bundle: a folder with everything that imputing needs, which anyone can check and nobody has to trust.
+
+Weights are safetensors, preprocessing is skops with a list of trusted types, the rest is text: reading a bundle
+executes nothing.  ``MANIFEST.json`` holds a checksum for every file, and one for itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import cpivae
+from cpivae.errors import BundleError
+from cpivae.files import sha256, write_text
+from cpivae.names import PLATFORMS, RunFiles
+
+MANIFEST: Final = "MANIFEST.json"
+WEIGHTS: Final = "weights.safetensors"
+METRICS: Final = "metrics.json"
+CARD: Final = "README.md"
+FORMAT_VERSION: Final = 1
+
+FILES: Final = (
+    RunFiles.CONFIG,
+    WEIGHTS,
+    METRICS,
+    CARD,
+    *(name(p) for p in PLATFORMS for name in (RunFiles.preprocess, RunFiles.feature_names)),
+)
+"""Every file of a bundle beside the manifest."""
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the manifest of a folder that holds all other files of a bundle."""
+    manifest = {
+        "format": "cpivae bundle",
+        "format_version": FORMAT_VERSION,
+        "cpivae_version": cpivae.__version__,
+        "files": {name: sha256(folder / name) for name in FILES},
+    }
+    write_text(folder / MANIFEST, _render(manifest))
+
+
+def verify(folder: Path) -> None:
+    """Make sure that a bundle is complete and unchanged.
+
+    Raises
+    ------
+    BundleError
+        A file is missing or differs from its checksum, or the format version is unknown.
+    """
+    manifest = _read_manifest(folder)
+    for name, expected in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"the bundle {folder} is incomplete: {name} is missing. Export it again.")
+        if sha256(path) != expected:
+            raise BundleError(f"the bundle {folder} is damaged: {name} differs from its checksum. Export it again.")
+
+
+def is_bundle(folder: Path) -> bool:
+    """Say whether a folder claims to be a bundle."""
+    return (folder / MANIFEST).is_file()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    raw = (folder / MANIFEST).read_bytes()
+    try:
+        manifest: dict[str, Any] = json.loads(raw)
+        version = manifest["format_version"]
+        body = {key: value for key, value in manifest.items() if key != "sha256"}
+        intact = raw == _render(body).encode() and set(manifest["files"]) == set(FILES)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        intact, version = False, FORMAT_VERSION
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"the bundle {folder} has format version {version}; this program reads version {FORMAT_VERSION}. "
+            "Install the cpivae version named in its manifest."
+        )
+    if not intact:
+        raise BundleError(f"the bundle {folder} is damaged: {MANIFEST} was changed. Export it again.")
+    return manifest
+
+
+def _render(manifest: dict[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**manifest, "sha256": digest}, indent=2) + "\n"

@@ -1,0 +1,43 @@
+"""``cpivae export``: the best trial of a sweep, or a run, as a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cpivae.errors import CpivaeError
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", help="Folder of the new bundle.")],
+    sweep: Annotated[Path | None, typer.Option("--sweep", help="Sweep folder whose best trial is exported.")] = None,
+    trial: Annotated[int | None, typer.Option("--trial", help="Export this trial instead of the best one.")] = None,
+    experiment_dir: Annotated[
+        Path | None, typer.Option("--experiment_dir", help="Run folder, instead of a sweep.")
+    ] = None,
+) -> None:
+    """Pack a trained model into a folder that imputes new samples anywhere."""
+    if (sweep is None) == (experiment_dir is None):
+        raise CpivaeError("give either --sweep (a sweep folder) or --experiment_dir (a run folder).")
+    if trial is not None and sweep is None:
+        raise CpivaeError("--trial chooses a trial of --sweep; it does not go with --experiment_dir.")
+
+    from cpivae.export import export_run
+
+    run = experiment_dir if sweep is None else _run_of(sweep, trial)
+    assert run is not None
+    print(f"exported {run} to {export_run(run, output)}")
+
+
+def _run_of(sweep: Path, trial: int | None) -> Path:
+    from cpivae.tuning.folder import SweepFolder
+
+    folder = SweepFolder.open(sweep)
+    if trial is None:
+        return folder.trial(folder.best()).path
+    known = {record.number: record for record in folder.records()}
+    if trial not in known:
+        raise CpivaeError(f"{sweep} has no trial {trial}; it has {len(known)}, numbered from 0 (see trials.csv).")
+    return folder.trial(known[trial]).path

@@ -1,0 +1,92 @@
+"""``cpivae train``: one configuration, one run folder."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cpivae.cli.options import ConfigFile, PlatformA, PlatformB, Set, Transpose, load_settings, plain_name
+
+if TYPE_CHECKING:
+    from cpivae.training.callbacks import EpochReport
+    from cpivae.training.run import RunResult
+
+
+def train(
+    config: ConfigFile,
+    platform_a: PlatformA,
+    platform_b: PlatformB,
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where experiments are kept.")] = Path("outputs"),
+    experiment_name: Annotated[
+        str, typer.Option("--experiment_name", callback=plain_name, help="Folder of the experiment.")
+    ] = "joint_vae_experiment",
+    version: Annotated[
+        str | None, typer.Option("--version", help="Folder of this run.", show_default="version_YYYYMMDD-HHMMSS")
+    ] = None,
+    resume_from_checkpoint: Annotated[
+        Path | None, typer.Option("--resume_from_checkpoint", help="Continue from a run's checkpoints/last.ckpt.")
+    ] = None,
+    fast_dev_run: Annotated[
+        bool, typer.Option("--fast_dev_run", help="Try one batch of everything and leave nothing behind.")
+    ] = False,
+    transpose: Transpose = False,
+    set: Set = None,
+) -> None:
+    """Train one configuration and evaluate its best epoch on the test samples."""
+    settings = load_settings(config, set or [])
+
+    from cpivae.data.prepare import read_and_prepare
+    from cpivae.files import require_new_folder
+    from cpivae.training.run import build_module, count_parameters, fit, try_one_batch
+
+    version = plain_name(version or f"version_{datetime.now():%Y%m%d-%H%M%S}")
+    path = output_dir / experiment_name / version
+    require_new_folder(path)
+    data, lines = read_and_prepare({"a": platform_a, "b": platform_b}, settings.data, transpose=transpose)
+    print("\n".join(lines))
+    n_parameters = count_parameters(build_module(settings, data))
+    print(f"{settings.model.model_type}: {n_parameters:,} parameters")
+    if fast_dev_run:
+        try_one_batch(settings, data)
+        print("fast_dev_run: one batch of training and validation went through; nothing was written")
+        return
+    print(f"training in {path}")
+    epochs = settings.training.stop_epoch or settings.training.max_epochs
+    result = fit(
+        settings,
+        data,
+        path,
+        name=experiment_name,
+        reporters=[EpochLines(epochs)],
+        resume_from=resume_from_checkpoint,
+    )
+    print("\n".join(_summary(result, settings.callbacks.model_checkpoint.monitor)))
+
+
+class EpochLines:
+    """Prints a line per epoch; an object without state, so that it can travel to a worker process."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def __call__(self, report: EpochReport) -> None:
+        shown = ("train_total_loss", "val_total_loss", "val_cross_a_corr_mean", "val_cross_b_corr_mean")
+        values = "  ".join(f"{name} {report.metrics[name]:.4f}" for name in shown)
+        print(f"epoch {report.epoch:>{len(str(self.epochs))}}/{self.epochs}  {values}", flush=True)
+
+
+def _summary(result: RunResult, metric: str) -> list[str]:
+    lines = [f"best of {result.epochs} epochs: {result.best_epoch}, {metric} {result.score:.4f}"]
+    if result.test_metrics:
+        scores = ", ".join(
+            f"{t} from {s}: r {result.test_metrics[f'test_cross_{t}_corr_mean']:.4f}"
+            for t, s in (("a", "b"), ("b", "a"))
+        )
+        lines.append(f"test samples, mean correlation per feature: {scores}")
+    else:
+        lines.append("there is no test split, so nothing was evaluated on it")
+    lines.append(f"the run is in {result.folder.path}")
+    return lines

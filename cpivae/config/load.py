@@ -1,0 +1,153 @@
+"""From a YAML file and ``--set`` options to checked settings, with every problem reported at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cpivae.config.schema import Config, config_class
+from cpivae.config.shipped import find_shipped
+from cpivae.config.yaml import dump_yaml, parse_yaml, read_yaml_mapping
+from cpivae.errors import ConfigError, did_you_mean
+
+DEFAULT_VARIANT = "joint_vae"
+
+
+def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read settings from a file or a shipped config by name (``default``), then apply ``KEY=VALUE`` overrides.
+
+    Raises
+    ------
+    ConfigError
+        With one line for each unknown key, wrong type and impossible combination.
+    """
+    path = find_shipped(source, "configs")
+    data = read_yaml_mapping(path)
+    problems = []
+    for override in overrides:
+        try:
+            key, value = parse_override(override)
+            set_path(data, key, value)
+        except ConfigError as error:
+            problems += [f"{error.source}: {problem}" for problem in error.problems]
+    if problems:
+        raise ConfigError("--set", problems)
+    return make_config(data, str(path))
+
+
+def make_config(data: Mapping[str, Any], source: str) -> Config:
+    """Check plain nested data and return the settings; ``source`` names the data in errors."""
+    model = data.get("model")
+    chosen = model.get("model_type", DEFAULT_VARIANT) if isinstance(model, Mapping) else DEFAULT_VARIANT
+    problems: list[str] = []
+    try:
+        schema = config_class(str(chosen))
+    except ConfigError as error:
+        # The other sections can be checked all the same.
+        problems += [f"{error.source}: {problem}" for problem in error.problems]
+        schema = config_class(DEFAULT_VARIANT)
+        data = {k: v for k, v in data.items() if k not in ("model", "loss_weights")}
+    try:
+        config = schema.model_validate(data)
+    except ValidationError as error:
+        problems += explain(error, schema)
+        problems += _hidden_by_unknown_keys(data, error, schema)
+    if problems:
+        raise ConfigError(source, problems)
+    return config
+
+
+def explain(error: ValidationError, schema: type[BaseModel]) -> list[str]:
+    """Turn a validation error into lines ``path: what is wrong``."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            *parents, key = problem["loc"]
+            lines.append(f"{where}: unknown setting.{_hint(str(key), _fields_at(schema, parents))}")
+        elif problem["type"] == "value_error":
+            message = str(problem["ctx"]["error"])
+            lines += [f"{where}: {message}" if where else line for line in message.splitlines()]
+        else:
+            message = problem["msg"][0].lower() + problem["msg"][1:]
+            lines.append(f"{where}: {message}, got {_shown(problem['input'])}")
+    return lines
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split ``training.max_epochs=5`` into a path and a YAML value."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(text, ["must have the form KEY=VALUE, for example training.max_epochs=5"])
+    return key.strip(), parse_yaml(value, text)
+
+
+def set_path(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set ``a.b.c`` in nested dictionaries, making them where they are missing.
+
+    Raises
+    ------
+    ConfigError
+        A part of the path is a value, not a section.
+    """
+    *parents, last = path.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise ConfigError(path, [f"'{parent}' is a value, not a section"])
+    data[last] = value
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """Return nested plain data (numbers, text, lists) that :func:`make_config` turns into the same settings."""
+    return config.model_dump(mode="json")
+
+
+def to_yaml(config: Config) -> str:
+    """Render all settings as YAML."""
+    return dump_yaml(to_plain(config))
+
+
+def with_values(config: Config, values: Mapping[str, Any], source: str = "settings") -> Config:
+    """Return the settings with some replaced, by path: ``{"training.seed": 3}``.  Everything is checked again."""
+    data = copy.deepcopy(to_plain(config))
+    for path, value in values.items():
+        set_path(data, path, value)
+    return make_config(data, source)
+
+
+def _hidden_by_unknown_keys(data: Mapping[str, Any], error: ValidationError, schema: type[Config]) -> list[str]:
+    """Find the impossible combinations that are only looked for once every key is known."""
+    first = error.errors(include_url=False)
+    if any(problem["type"] != "extra_forbidden" for problem in first):
+        return []
+    known = copy.deepcopy(dict(data))
+    for problem in first:
+        section: Any = known
+        *parents, key = problem["loc"]
+        for parent in parents:
+            section = section[parent]
+        del section[key]
+    try:
+        schema.model_validate(known)
+    except ValidationError as second:
+        return explain(second, schema)
+    return []
+
+
+def _fields_at(schema: type[BaseModel], parents: list[int | str]) -> list[str]:
+    for parent in parents:
+        schema = schema.model_fields[str(parent)].annotation  # type: ignore[assignment]
+    return list(schema.model_fields)
+
+
+def _hint(key: str, known: list[str]) -> str:
+    return did_you_mean(key, known) or f" Known here: {', '.join(known)}"
+
+
+def _shown(value: Any) -> str:
+    return f"'{value}' (text)" if isinstance(value, str) else repr(value)

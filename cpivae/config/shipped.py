@@ -1,0 +1,39 @@
+"""Finding the YAML files that come with the program, from a checkout or an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import cpivae
+from cpivae.errors import ConfigError, did_you_mean
+
+Kind = Literal["configs", "search_spaces"]
+
+
+def shipped_folder(kind: Kind) -> Path:
+    """Return the folder of shipped files: inside the package when installed, beside it in a checkout."""
+    package = Path(cpivae.__file__).parent
+    installed = package / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def find_shipped(source: str | Path, kind: Kind) -> Path:
+    """Return the path of a file, or of the shipped file with that name (``default``, or ``configs/default.yaml``).
+
+    Raises
+    ------
+    ConfigError
+        There is neither; the message lists the names that are shipped.
+    """
+    path = Path(source)
+    if path.exists():
+        return path
+    known = sorted(p.stem for p in shipped_folder(kind).glob("*.yaml"))
+    name = path.stem if path.parent in (Path(), Path(kind)) else ""
+    if name in known:
+        return shipped_folder(kind) / f"{name}.yaml"
+    hint = did_you_mean(path.stem, known)
+    raise ConfigError(
+        str(source), [f"there is no such file, nor a shipped one of that name.{hint} Shipped: {', '.join(known)}"]
+    )

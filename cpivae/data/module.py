@@ -1,0 +1,96 @@
+"""The LightningDataModule: batches of whole rows, fetched in bulk from arrays that are never copied."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from cpivae.batch import Batch
+from cpivae.data.prepare import PreparedData
+from cpivae.names import PLATFORMS, Split
+
+
+class PairedRows(Dataset[Batch]):
+    """Rows by list of row numbers: one indexing operation per platform fetches a whole batch."""
+
+    def __init__(self, data: PreparedData) -> None:
+        self.values = {p: _as_tensor(data.values[p]) for p in PLATFORMS}
+        self.observed = {p: _as_tensor(data.observed[p]) for p in PLATFORMS}
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> Batch:
+        index = torch.from_numpy(rows)
+        values = {p: table[index] for p, table in self.values.items()}
+        return Batch(inputs=values, targets=values, observed={p: mask[index] for p, mask in self.observed.items()})
+
+
+class BatchRows(Sampler[npt.NDArray[np.int64]]):
+    """Deals rows into batches of nearly equal size, so that no tail of one row upsets batch norm.
+
+    The order depends on (seed, epoch) alone, not on any global random state: a resumed run sees the same batches.
+    With several processes (``world``) each gets its own share, and in training all get equally many batches.
+    """
+
+    def __init__(
+        self, rows: npt.NDArray[np.int64], batch_size: int, *, shuffle: bool, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.rows, self.batch_size, self.shuffle, self.seed = rows, batch_size, shuffle, seed
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the rows; Lightning calls this at the start of every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._share(self.rows)) / self.batch_size)
+
+    def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
+        rows = self.rows
+        if self.shuffle:
+            rows = np.random.default_rng((self.seed, self.epoch)).permutation(rows)
+        yield from np.array_split(self._share(rows), len(self))
+
+    def _share(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        if self.shuffle:  # equal shares: data-parallel training waits for every process at every step
+            rows = rows[: len(rows) - len(rows) % self.world] if len(rows) >= self.world else rows
+        return rows[self.rank :: self.world]
+
+
+class PairModule(pl.LightningDataModule):
+    """Training, validation and test loaders over prepared data."""
+
+    def __init__(self, data: PreparedData, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.data, self.batch_size, self.seed = data, batch_size, seed
+        self.dataset = PairedRows(data)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("train", shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._loader("test")
+
+    def _loader(self, split: Split, *, shuffle: bool = False) -> DataLoader[Batch]:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = BatchRows(
+            self.data.rows(split), self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world=world
+        )
+        # batch_size=None: the sampler yields whole batches, and no loader process is needed to collate rows.
+        return DataLoader(self.dataset, sampler=sampler, batch_size=None)
+
+
+def _as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:
+    with warnings.catch_warnings():
+        # Arrays from shared memory are read-only, and nothing here writes to them.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)

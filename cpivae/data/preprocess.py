@@ -1,0 +1,161 @@
+"""From measured values to what a model sees and back: one scikit-learn pipeline per platform, fitted on training rows.
+
+The order is log, scale, fill: scaling statistics come from observed cells alone, and gaps are filled in scaled
+units, where the neighbours of ``knn`` are comparable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import skops.io
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MinMaxScaler, RobustScaler, StandardScaler
+
+from cpivae.config.schema import DataSettings
+from cpivae.errors import BundleError, DataError
+
+Floats = npt.NDArray[np.float64]
+
+SCALERS = {"zscore": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
+
+
+class ShiftedLog2(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """log2(x + shift) per feature, ``shift_`` the smallest number >= 0 that lifts every training value to 1 or more.
+
+    A new value below the training range is held at half of that floor, so that its log exists (-1).
+    """
+
+    FLOOR = 0.5
+
+    def fit(self, X: Floats, y: None = None) -> ShiftedLog2:  # noqa: ARG002
+        self.shift_ = np.maximum(0.0, 1.0 - np.nanmin(X, axis=0))
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: Floats) -> Floats:
+        lifted: Floats = np.log2(np.maximum(X + self.shift_, self.FLOOR))
+        return lifted
+
+    def inverse_transform(self, X: Floats) -> Floats:
+        lowered: Floats = np.exp2(X) - self.shift_
+        return lowered
+
+
+_TRUSTED = [f"{ShiftedLog2.__module__}.{ShiftedLog2.__qualname__}", "numpy.dtype"]
+"""What a preprocessing file may hold beside the types that skops itself trusts."""
+
+
+class Affine(NamedTuple):
+    """How scaled units become original ones: ``y = center + scale * x``, then ``exp2(y) - shift`` where logged."""
+
+    center: Floats
+    scale: Floats
+    shift: Floats | None
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """A platform's features and its fitted pipeline."""
+
+    features: list[str]
+    """Names of the features that the model knows, in its order."""
+    pipeline: Pipeline
+    dropped: dict[str, str] = field(default_factory=dict)
+    """Features of the table that the model does not know, with the reason."""
+
+    def transform(self, values: Floats) -> npt.NDArray[np.float32]:
+        """Scale and fill rows (n, D) of ``features``, NaN where missing: (n, D) without gaps."""
+        return np.ascontiguousarray(self.pipeline.transform(values), dtype=np.float32)
+
+    def inverse(self, scaled: npt.NDArray[Any]) -> Floats:
+        """Take rows (n, D) from scaled to original units."""
+        values: Floats = np.asarray(scaled, dtype=np.float64)
+        for step in reversed(self.pipeline.steps):
+            if step[0] != "fill":
+                values = step[1].inverse_transform(values)
+        return values
+
+    def affine(self) -> Affine:
+        """Return the inverse in closed form, for metrics on tensors."""
+        d = len(self.features)
+        scaler = self.pipeline.named_steps["scale"]
+        center = scaler.inverse_transform(np.zeros((1, d)))[0]
+        scale = scaler.inverse_transform(np.ones((1, d)))[0] - center
+        log = self.pipeline.named_steps.get("log")
+        return Affine(center, scale, None if log is None else log.shift_)
+
+
+def fit_preprocessor(table: pd.DataFrame, platform: str, settings: DataSettings) -> Preprocessor:
+    """Fit a platform's pipeline on training rows (n, D), NaN where missing.
+
+    Raises
+    ------
+    DataError
+        No feature is left.
+    """
+    dropped = _unusable(table, settings)
+    kept = table.drop(columns=list(dropped))
+    if kept.shape[1] == 0:
+        raise DataError(
+            f"platform {platform}: none of the {table.shape[1]} features can be used on the {len(table)} training "
+            f"rows (first: {next(iter(dropped.items()), None)}). Check the table, or data.missing_value_strategy."
+        )
+    steps: list[tuple[str, Any]] = [("log", ShiftedLog2())] if settings.log_enabled(platform) else []
+    steps += [("scale", SCALERS[settings.normalization_method]()), ("fill", _filler(settings))]
+    pipeline = Pipeline(steps).fit(kept.to_numpy())
+    return Preprocessor(list(kept.columns), pipeline, dropped)
+
+
+def save_preprocessor(preprocessor: Preprocessor, path: Path) -> None:
+    """Write the fitted pipeline; reading it back executes nothing."""
+    skops.io.dump(preprocessor.pipeline, path)
+
+
+def load_preprocessor(path: Path, features: Sequence[str]) -> Preprocessor:
+    """Read a pipeline, trusting scikit-learn's types and our own transformer only.
+
+    Raises
+    ------
+    BundleError
+        The file is damaged, or holds any other type.
+    """
+    try:
+        pipeline = skops.io.load(path, trusted=_TRUSTED)
+    except Exception as error:  # skops raises many kinds for a damaged or hostile file
+        raise BundleError(f"{path} is not a preprocessing file of this program: {error}") from None
+    if not isinstance(pipeline, Pipeline) or pipeline.n_features_in_ != len(features):
+        raise BundleError(f"{path} does not fit the {len(features)} feature names beside it.")
+    return Preprocessor(list(features), pipeline)
+
+
+def _unusable(table: pd.DataFrame, settings: DataSettings) -> dict[str, str]:
+    values = table.to_numpy()
+    observed = ~np.isnan(values)
+    low = np.where(observed, values, np.inf).min(axis=0)
+    high = np.where(observed, values, -np.inf).max(axis=0)
+    reasons: dict[str, str] = {}
+    for name, n, flat in zip(table.columns, observed.sum(axis=0), low == high, strict=True):
+        if n == 0:
+            reasons[name] = "all missing"
+        elif flat:
+            reasons[name] = "constant"
+        elif settings.missing_value_strategy == "drop" and n < len(table):
+            reasons[name] = "missing values"
+    return reasons
+
+
+def _filler(settings: DataSettings) -> SimpleImputer | KNNImputer:
+    if settings.missing_value_strategy == "knn":
+        return KNNImputer(n_neighbors=5, weights="distance")
+    # "drop" has left no gaps in training rows; other rows may have some.
+    strategy = "median" if settings.missing_value_strategy == "median" else "mean"
+    return SimpleImputer(strategy=strategy)

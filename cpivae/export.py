@@ -1,0 +1,104 @@
+"""From a run folder to a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+import cpivae
+from cpivae.bundle import CARD, METRICS, WEIGHTS, write_manifest
+from cpivae.config.load import to_yaml, with_values
+from cpivae.config.schema import Config
+from cpivae.config.variants import load_variant
+from cpivae.data.preprocess import Preprocessor
+from cpivae.files import folder_written_whole, write_text
+from cpivae.names import RunFiles
+from cpivae.training.folder import RunFolder, write_preprocessor
+
+
+def export_run(run: Path, output: Path) -> Path:
+    """Pack a run's selected epoch into the new folder ``output``, whole or not at all.
+
+    Raises
+    ------
+    FolderError
+        ``run`` is no finished run folder, or ``output`` is occupied.
+    """
+    folder = RunFolder.open(run)
+    config = _without_private_paths(folder.config())
+    preprocessors = folder.preprocessors()
+    metrics = _metrics(folder, config)
+    with folder_written_whole(output) as beside:
+        write_text(beside / RunFiles.CONFIG, to_yaml(config))
+        save_file({name: w.contiguous() for name, w in folder.weights().items()}, beside / WEIGHTS)
+        for platform, preprocessor in preprocessors.items():
+            write_preprocessor(beside, platform, preprocessor)
+        write_text(beside / METRICS, json.dumps(metrics, indent=2) + "\n")
+        write_text(beside / CARD, model_card(config, preprocessors, metrics))
+        write_manifest(beside)
+    return output
+
+
+def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: dict[str, Any]) -> str:
+    """Describe a bundle for the people it is shared with, in Markdown."""
+    variant = load_variant(config.model.model_type)
+    known = {platform: len(p.features) for platform, p in preprocessors.items()}
+    rows = []
+    for stage, scores in (("validation", metrics["validation"]), ("test", metrics["test"])):
+        prefix = "val" if stage == "validation" else "test"
+        for target, source in (("a", "b"), ("b", "a")):
+            if scores:
+                name = f"{prefix}_cross_{target}"
+                rows.append(
+                    f"| {target} from {source} | {stage} | {scores[f'{name}_corr_mean']:.3f} | "
+                    f"{scores[f'{name}_corr_median']:.3f} | {scores[f'{name}_mean_feature_r2']:.3f} | "
+                    f"{scores[f'{name}_n_features']:.0f} |"
+                )
+    tested = "" if metrics["test"] else (
+        "\nThe validation samples chose this model, so its scores there are too good by some unknown amount; "
+        "no test samples have been looked at.\n"
+    )  # fmt: skip
+    return f"""# {config.model.model_type}: {known["a"]} features of platform A, {known["b"]} of platform B
+
+{variant.summary} ({variant.paper}).
+
+| prediction | samples | mean r per feature | median r | mean R2 per feature | features scored |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+{tested}
+## Use
+
+    cpivae impute --experiment_dir THIS_FOLDER --input_data new_a.csv \\
+        --source_platform a --target_platform b --output imputed_b.csv
+
+Columns are matched by the names in `feature_names_a.txt` and `feature_names_b.txt`. Values are expected on the scale of
+the training tables; gaps are filled with training statistics. Every file is listed with its SHA-256 in `MANIFEST.json`,
+and reading this folder executes nothing.
+
+## Not for
+
+Decisions about a person. Proteins, matrices and cohorts unlike those of the training samples.
+
+Written by cpivae {cpivae.__version__}; all settings are in `config.yaml`.
+"""
+
+
+def _metrics(folder: RunFolder, config: Config) -> dict[str, Any]:
+    """Return the selected epoch's validation metrics, and the test metrics where the run has them."""
+    row = folder.selected_epoch()
+    test = folder.path / RunFiles.TEST_METRICS
+    return {
+        "epoch": int(row["epoch"]),
+        "selected_by": config.callbacks.model_checkpoint.monitor,
+        "validation": {name: float(row[name]) for name in config.metric_keys()},
+        "test": json.loads(test.read_text(encoding="utf-8")) if test.is_file() else {},
+    }
+
+
+def _without_private_paths(config: Config) -> Config:
+    """A bundle is for sharing: it keeps the name of the samples table, not where it lay."""
+    table = config.data.samples_table
+    return config if table is None else with_values(config, {"data.samples_table": table.name})

@@ -1,0 +1,111 @@
+"""Writing files so that nobody ever sees half of one: write beside, then rename."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cpivae.errors import FolderError, listed
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it into place on success, remove it on any failure.
+
+    The temporary name keeps the suffixes of ``path``, because writers choose a format by them.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".{os.getpid()}.tmp{''.join(path.suffixes)}")
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        _share_like_a_new_file(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with Unix line ends, whole or not at all."""
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` the same file as ``source`` (a copy where hard links are refused), replacing atomically."""
+    with written_whole(target) as beside:
+        beside.unlink()
+        try:
+            os.link(source, beside)
+        except OSError:
+            shutil.copyfile(source, beside)
+
+
+@contextmanager
+def folder_written_whole(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path``; rename it to ``path`` on success, remove it on any failure.
+
+    Raises
+    ------
+    FolderError
+        ``path`` is a file, or a folder with contents.
+    """
+    require_new_folder(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield beside
+        beside.chmod(0o777 & ~_umask())
+        if path.exists():
+            path.rmdir()  # require_new_folder saw it empty
+        beside.rename(path)
+    finally:
+        if beside.exists():
+            shutil.rmtree(beside)
+
+
+def require_new_folder(path: Path) -> None:
+    """Refuse a path that something already occupies, so that results of two runs never mix.
+
+    Raises
+    ------
+    FolderError
+        ``path`` is a file, or a folder with contents, or lies below a file.
+    """
+    for parent in path.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise FolderError(f"{path} cannot be created: {parent} is a file. Choose another output folder.")
+            break
+    if path.is_dir():
+        contents = sorted(p.name for p in path.iterdir())
+        if contents:
+            raise FolderError(
+                f"the output folder {path} already exists and holds {listed(contents, 3)}. "
+                "Nothing was changed: choose another name, or move the folder away."
+            )
+    elif path.exists():
+        raise FolderError(f"the output {path} is a file; a folder of that name is to be created. Choose another name.")
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _share_like_a_new_file(path: Path) -> None:
+    """Undo mkstemp's private mode: results are for the whole lab."""
+    if path.stat().st_mode & 0o777 == 0o600:
+        path.chmod(0o666 & ~_umask())

@@ -1,0 +1,139 @@
+"""A bundle (or a run folder) and a new table: the other platform's values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+
+from cpivae.bundle import WEIGHTS, is_bundle, verify
+from cpivae.config.load import load_config
+from cpivae.config.schema import Config
+from cpivae.data.preprocess import Preprocessor
+from cpivae.errors import BundleError, DataError, FolderError, listed
+from cpivae.models.base import CrossPlatformModel
+from cpivae.models.build import build_model
+from cpivae.names import PLATFORMS, RunFiles
+from cpivae.training.folder import RunFolder, read_preprocessor
+
+_ROWS = 1024
+"""Rows predicted at a time: enough to be fast, few enough for any memory."""
+
+
+@dataclass(frozen=True)
+class Imputed:
+    """What a model makes of a new table."""
+
+    values: pd.DataFrame
+    """(n, D_target) in the units of the training table, samples in the order given."""
+    latent: pd.DataFrame
+    """(n, L) the latent code of every sample."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know: columns ignored, features and cells filled."""
+
+
+class Imputer:
+    """A trained model with its preprocessing, ready for new samples."""
+
+    def __init__(self, config: Config, model: CrossPlatformModel, preprocessors: dict[str, Preprocessor]) -> None:
+        self.config, self.model, self.preprocessors = config, model.eval(), preprocessors
+
+    def impute(self, table: pd.DataFrame, source: str, target: str, *, allow_missing: bool = False) -> Imputed:
+        """Predict platform ``target`` from a table (n samples, features of ``source``), NaN where missing.
+
+        Raises
+        ------
+        DataError
+            The table lacks features the model was trained on, and ``allow_missing`` is off; or it has none of them.
+        """
+        known = self.preprocessors[source].features
+        notes = self._match(table, known, source, allow_missing=allow_missing)
+        measured = table.reindex(columns=known).to_numpy(dtype=np.float64)
+        notes += _gaps(measured, list(table.index))
+        scaled = torch.from_numpy(self.preprocessors[source].transform(measured))
+        predicted, codes = [], []
+        with torch.no_grad():
+            for rows in scaled.split(_ROWS):
+                predicted.append(self.model.impute(rows, source, target))
+                codes.append(self.model.code(rows, source))
+        values = self.preprocessors[target].inverse(torch.cat(predicted).numpy())
+        code = torch.cat(codes).numpy().astype(np.float64)
+        return Imputed(
+            pd.DataFrame(values, index=table.index, columns=self.preprocessors[target].features),
+            pd.DataFrame(code, index=table.index, columns=[f"latent_{i}" for i in range(code.shape[1])]),
+            notes,
+        )
+
+    @staticmethod
+    def _match(table: pd.DataFrame, known: list[str], source: str, *, allow_missing: bool) -> list[str]:
+        notes = []
+        missing = [name for name in known if name not in table.columns]
+        if len(missing) == len(known):
+            raise DataError(
+                f"the table has none of the {len(known)} features of platform {source} that the model knows: it "
+                f"expects {listed(known, 3)}, the table has {listed(table.columns, 3)}. "
+                "Is it the other platform, or transposed?"
+            )
+        if missing and not allow_missing:
+            raise DataError(
+                f"the table lacks {len(missing)} of the {len(known)} features of platform {source} that the model "
+                f"was trained on: {listed(missing)}. Add them, or use --allow_missing to fill them with training "
+                "statistics."
+            )
+        if missing:
+            notes.append(f"{len(missing)} missing features filled with training statistics: {listed(missing)}")
+        extra = [name for name in table.columns if name not in set(known)]
+        if extra:
+            notes.append(f"{len(extra)} columns that the model does not know were ignored: {listed(extra)}")
+        return notes
+
+
+def load_imputer(path: Path) -> Imputer:
+    """Load a bundle or a run folder.  Nothing in it is executed.
+
+    Raises
+    ------
+    FolderError
+        ``path`` is neither.
+    BundleError
+        The bundle is incomplete, damaged, or of another version.
+    """
+    if not path.is_dir():
+        raise FolderError(f"there is no folder {path}; a bundle or a run folder is needed.")
+    if is_bundle(path):
+        verify(path)
+        weights = load_file(path / WEIGHTS)
+    elif (path / "trials.csv").is_file():
+        raise FolderError(
+            f"{path} is a sweep folder. Use its bundle {path / 'best'}, or one of the folders in trials/."
+        )
+    else:
+        weights = RunFolder.open(path).weights()
+    config = load_config(path / RunFiles.CONFIG)
+    preprocessors = {platform: read_preprocessor(path, platform) for platform in PLATFORMS}
+    model = build_model(config, {platform: len(p.features) for platform, p in preprocessors.items()})
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise BundleError(
+            f"the weights in {path} do not fit its {RunFiles.CONFIG}: {str(error).splitlines()[0]}"
+        ) from None
+    return Imputer(config, model, preprocessors)
+
+
+def _gaps(measured: np.ndarray, ids: list[str]) -> list[str]:
+    gaps = np.isnan(measured)
+    empty = [ids[i] for i in np.flatnonzero(gaps.all(axis=1))]
+    notes = []
+    if empty:
+        notes.append(
+            f"warning: {len(empty)} samples have no measured value; what is predicted for them is the "
+            f"training average: {listed(empty)}"
+        )
+    if gaps.any():
+        notes.append(f"{gaps.sum()} of {gaps.size} input cells were missing and filled with training statistics")
+    return notes

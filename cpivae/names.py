@@ -1,0 +1,79 @@
+"""The words that several rooms share: platforms, metric keys, and file names inside a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+PLATFORMS: Final = ("a", "b")
+"""Keys of the two platforms, everywhere and in this order."""
+
+#: All (source, target) pairs of platforms, with the target's metric prefix.
+DIRECTIONS: Final = tuple((source, target) for target in PLATFORMS for source in PLATFORMS)
+
+Split = Literal["train", "val", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
+
+STATISTICS: Final = ("corr", "corr_mean", "corr_median", "r2", "mean_feature_r2", "rmse", "n_features")
+"""What is measured for every (source, target) pair; see :mod:`cpivae.training.metrics`."""
+
+TOTAL_LOSS: Final = "total_loss"
+
+
+def prediction(source: str, target: str) -> str:
+    """Name the prediction of ``target`` from ``source``: ``recon_a`` is a from a, ``cross_a`` is a from *b*."""
+    return f"recon_{target}" if source == target else f"cross_{target}"
+
+
+def metric_keys(stage: str, terms: Iterable[str]) -> list[str]:
+    """List every key that one epoch reports in a stage (``val`` or ``test``), in reporting order."""
+    losses = [f"{stage}_{TOTAL_LOSS}", *(f"{stage}_{term}_loss" for term in terms)]
+    scores = [f"{stage}_{prediction(s, t)}_{name}" for s, t in DIRECTIONS for name in STATISTICS]
+    return losses + scores
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Which metric is sought, and whether more or less of it is better."""
+
+    metric: str
+    mode: Literal["min", "max"]
+
+    def better(self, new: float, old: float) -> bool:
+        """Say whether ``new`` beats ``old``.  A NaN on the left never does; anything finite beats a NaN."""
+        if old != old:
+            return new == new
+        return new > old if self.mode == "max" else new < old
+
+
+def natural_mode(metric: str) -> Literal["min", "max"]:
+    """Losses and errors are minimised, correlations and explained variance maximised."""
+    return "min" if metric.endswith(("loss", "rmse")) else "max"
+
+
+class RunFiles:
+    """File names inside a run folder (see docs/run_folder.md)."""
+
+    CONFIG: Final = "config.yaml"
+    CHECKPOINTS: Final = "checkpoints"
+    LAST: Final = "last.ckpt"
+    FINAL_MODEL: Final = "final_model.ckpt"
+    LOG_PARAMS: Final = "log_params.yaml"
+    SPLITS: Final = "splits.csv"
+    METRICS: Final = "metrics.csv"
+    TEST_METRICS: Final = "test_metrics.json"
+    ENVIRONMENT: Final = "environment.json"
+    TENSORBOARD: Final = "tensorboard_logs"
+
+    @staticmethod
+    def preprocess(platform: str) -> str:
+        return f"preprocess_{platform}.skops"
+
+    @staticmethod
+    def scaler(platform: str) -> str:
+        return f"scaler_{platform}.pkl"
+
+    @staticmethod
+    def feature_names(platform: str) -> str:
+        return f"feature_names_{platform}.txt"

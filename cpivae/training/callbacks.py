@@ -1,0 +1,159 @@
+"""What happens at the end of an epoch, in this order: checkpoint, record, link the best weights, report."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from cpivae.config.schema import Config
+from cpivae.errors import TrainingDivergedError
+from cpivae.files import link_or_copy
+from cpivae.names import RunFiles
+from cpivae.training.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch's metrics, after its artifacts are on disk."""
+
+    epoch: int
+    """Counted from 0, as in checkpoint names."""
+    metrics: dict[str, float]
+    last: bool
+    """Whether training ends here of its own accord."""
+
+
+Reporter = Callable[[EpochReport], None]
+
+
+class EpochRecord(Callback):
+    """Appends each epoch to ``metrics.csv``, keeps ``final_model.ckpt`` at the best epoch, then reports.
+
+    Everything is on disk before the reporter is called, because a trial may be ended inside that call.
+    """
+
+    def __init__(self, folder: RunFolder, reporters: list[Reporter]) -> None:
+        self.folder, self.reporters = folder, reporters
+        self.started = time.monotonic()
+        self.linked = ""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        self.started = time.monotonic()
+
+    # Early stopping and checkpoints act at the end of validation, before this hook.
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        if not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {"epoch": trainer.current_epoch, "learning_rate": rate, "seconds": time.monotonic() - self.started}
+        append_row(self.folder.path / RunFiles.METRICS, row | metrics)
+        self._link_best(trainer)
+        last = trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or math.inf)
+        for report in self.reporters:
+            report(EpochReport(trainer.current_epoch, metrics, last))
+
+    def _link_best(self, trainer: pl.Trainer) -> None:
+        best = trainer.checkpoint_callback.best_model_path
+        if best and best != self.linked:
+            link_or_copy(Path(best), self.folder.final_model)
+            self.linked = best
+
+
+class StopWhenDiverged(Callback):
+    """Ends training with an error when a loss or the monitored metric is no longer finite."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        for name in ("val_total_loss", self.metric):
+            value = float(trainer.callback_metrics[name])
+            if not math.isfinite(value):
+                raise TrainingDivergedError(
+                    f"training diverged in epoch {trainer.current_epoch}: {name} is {value}. "
+                    "Try a lower training.learning_rate or a smaller training.gradient_clip_val."
+                )
+
+
+class Histograms(Callback):
+    """Writes histograms of weights or gradients to TensorBoard, once an epoch."""
+
+    def __init__(self, *, weights: bool, gradients: bool) -> None:
+        self.weights, self.gradients = weights, gradients
+
+    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.gradients and trainer.is_last_batch:
+            for name, parameter in pl_module.named_parameters():
+                if parameter.grad is not None:
+                    self._add(trainer, f"gradients/{name}", parameter.grad)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.weights:
+            for name, parameter in pl_module.named_parameters():
+                self._add(trainer, f"weights/{name}", parameter.detach())
+
+    @staticmethod
+    def _add(trainer: pl.Trainer, name: str, values: torch.Tensor) -> None:
+        if trainer.logger is not None:
+            trainer.logger.experiment.add_histogram(name, values.float(), trainer.current_epoch)
+
+
+def best_checkpoint(config: Config, folder: RunFolder, name: str, *, weights_only: bool) -> ModelCheckpoint:
+    """Keep the best epochs' checkpoints, named by epoch and validation loss whatever metric chooses them."""
+    kept = config.callbacks.model_checkpoint
+    goal = kept.goal()
+    return ModelCheckpoint(
+        dirpath=folder.checkpoints,
+        filename=f"{name}-epoch={{epoch:02d}}-val_total_loss={{val_total_loss:.3f}}",
+        auto_insert_metric_name=False,
+        monitor=goal.metric,
+        mode=goal.mode,
+        save_top_k=kept.save_top_k,
+        save_weights_only=weights_only,
+        # A trial keeps one set of weights: its last checkpoint is its best one.
+        save_last="link" if weights_only else False,
+        save_on_train_epoch_end=False,
+    )
+
+
+def last_checkpoint(folder: RunFolder) -> ModelCheckpoint:
+    """Keep the state after every epoch, for ``--resume_from_checkpoint``."""
+    return ModelCheckpoint(
+        dirpath=folder.checkpoints,
+        filename=Path(RunFiles.LAST).stem,
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )
+
+
+def early_stopping(config: Config) -> EarlyStopping:
+    """Stop when the watched metric has not improved for ``patience`` epochs."""
+    own, goal = config.callbacks.early_stopping, config.callbacks.stopping_goal()
+    return EarlyStopping(
+        monitor=goal.metric,
+        mode=goal.mode,
+        patience=own.patience or config.training.early_stopping_patience,
+        min_delta=own.min_delta,
+        check_on_train_epoch_end=False,
+        check_finite=False,  # StopWhenDiverged says what happened
+    )
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Append a row to a csv file, with a header if the file is new."""
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)

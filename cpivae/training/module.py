@@ -1,0 +1,128 @@
+"""The one LightningModule: any model's named terms are weighted, optimised, logged and scored here."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+
+from cpivae.batch import Batch
+from cpivae.config.schema import TrainingSettings
+from cpivae.data.preprocess import Affine
+from cpivae.errors import ConfigError, listed
+from cpivae.models.base import CrossPlatformModel
+from cpivae.names import DIRECTIONS, TOTAL_LOSS, prediction
+from cpivae.training.metrics import OriginalScale, PredictionScores
+
+_VALIDATION_SEED = 0
+"""Every epoch is validated with the same random draws, so that epochs compare."""
+
+
+class PairLightning(pl.LightningModule):
+    """Trains a cross-platform model on paired rows."""
+
+    def __init__(
+        self,
+        model: CrossPlatformModel,
+        weights: dict[str, float],
+        training: TrainingSettings,
+        scales: dict[str, Affine],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.weights = weights
+        self.training_settings = training
+        self.scales = nn.ModuleDict({p: OriginalScale(affine) for p, affine in scales.items()})
+        self.scores = nn.ModuleDict(
+            {
+                stage: nn.ModuleDict(
+                    {prediction(s, t): PredictionScores(self.scales[t].origin) for s, t in DIRECTIONS}  # type: ignore[arg-type]
+                )
+                for stage in ("val", "test")
+            }
+        )
+
+    def total_loss(self, terms: dict[str, Tensor]) -> Tensor:
+        """Weight and add the terms.
+
+        Raises
+        ------
+        ConfigError
+            A term has no weight.
+        """
+        unweighted = [name for name in terms if name not in self.weights]
+        if unweighted:
+            raise ConfigError("loss_weights", [f"the model's loss terms {listed(unweighted)} have no weight"])
+        return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout, noise and draws depend on (seed, epoch, process) alone: a resumed run repeats them.
+        torch.manual_seed(self.training_settings.seed + 1_000_003 * (self.current_epoch + 1) + 7 * self.global_rank)
+
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
+        terms = self.model.terms(self._with_noise(batch))
+        loss = self.total_loss(terms)
+        self._log_losses("train", loss, terms, batch)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        torch.manual_seed(_VALIDATION_SEED)
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_scores("val")
+
+    def on_test_epoch_start(self) -> None:
+        torch.manual_seed(_VALIDATION_SEED)
+
+    def test_step(self, batch: Batch, _index: int) -> None:
+        self._evaluate("test", batch)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_scores("test")
+
+    def configure_optimizers(self) -> Any:
+        s = self.training_settings
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        optimizer = kinds[s.optimizer](self.model.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        if s.scheduler == "none":
+            return optimizer
+        if s.scheduler == "cosine":
+            return {"optimizer": optimizer, "lr_scheduler": CosineAnnealingLR(optimizer, T_max=s.max_epochs)}
+        # Half the patience of early stopping: the smaller step gets a chance before training ends.
+        plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=s.early_stopping_patience // 2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": f"val_{TOTAL_LOSS}"}}
+
+    def _with_noise(self, batch: Batch) -> Batch:
+        std = self.training_settings.data_augmentation.gaussian_noise_std
+        if std == 0:
+            return batch
+        return batch._replace(inputs={p: x + std * torch.randn_like(x) for p, x in batch.inputs.items()})
+
+    def _evaluate(self, stage: str, batch: Batch) -> None:
+        terms = self.model.terms(batch)
+        self._log_losses(stage, self.total_loss(terms), terms, batch)
+        measured = {p: self.scales[p](x) for p, x in batch.targets.items()}
+        for source, target in DIRECTIONS:
+            predicted = self.scales[target](self.model.impute(batch.inputs[source], source, target))
+            scores = self._scores(stage)[prediction(source, target)]
+            scores.update(predicted, measured[target], batch.observed[target])
+
+    def _scores(self, stage: str) -> dict[str, PredictionScores]:
+        return cast(dict[str, PredictionScores], cast(Any, self.scores)[stage])
+
+    def _log_losses(self, stage: str, loss: Tensor, terms: dict[str, Tensor], batch: Batch) -> None:
+        values = {f"{stage}_{TOTAL_LOSS}": loss.detach()}
+        values |= {f"{stage}_{name}_loss": value.detach() for name, value in terms.items()}
+        n_rows = next(iter(batch.targets.values())).shape[0]
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=n_rows, sync_dist=self.trainer.world_size > 1)
+
+    def _log_scores(self, stage: str) -> None:
+        for name, scores in self._scores(stage).items():
+            self.log_dict({f"{stage}_{name}_{key}": value for key, value in scores.compute().items()})
+            scores.reset()

@@ -1,0 +1,196 @@
+"""One training run: settings and prepared data in, a run folder out.  The only place where data meets model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, LearningRateMonitor
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+
+from cpivae.config.schema import Config
+from cpivae.data.module import PairModule
+from cpivae.data.prepare import PreparedData
+from cpivae.files import require_new_folder, write_text
+from cpivae.models.build import build_model
+from cpivae.names import RunFiles
+from cpivae.training import callbacks as cb
+from cpivae.training.folder import RunFolder
+from cpivae.training.hardware import resolve_hardware
+from cpivae.training.module import PairLightning
+from cpivae.training.resume import adopt, check_fits
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    folder: RunFolder
+    score: float
+    """The checkpoint metric at the best epoch, whose weights are kept."""
+    best_epoch: int
+    epochs: int
+    """Epochs trained, earlier ones of a resumed run included."""
+    test_metrics: dict[str, float]
+
+
+def build_module(config: Config, data: PreparedData) -> PairLightning:
+    """Build the untrained model with its loss weights and scales, seeded by the settings."""
+    pl.seed_everything(config.training.seed, verbose=False)
+    model = build_model(config, data.n_features)
+    scales = {p: preprocessor.affine() for p, preprocessor in data.preprocessors.items()}
+    return PairLightning(model, config.loss_weights.by_term(), config.training, scales)
+
+
+def count_parameters(module: torch.nn.Module) -> int:
+    """Return how many numbers are learnt."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+
+
+def fit(
+    config: Config,
+    data: PreparedData,
+    path: Path,
+    *,
+    name: str,
+    reporters: list[cb.Reporter] | None = None,
+    is_trial: bool = False,
+    resume_from: Path | None = None,
+) -> RunResult:
+    """Train one configuration and leave the run folder ``path``.
+
+    Parameters
+    ----------
+    name : experiment name, the start of checkpoint names.
+    reporters : called after every epoch, when its artifacts are on disk.
+    is_trial : a trial of a sweep: the test split stays unread, and only the weights of the best epoch are kept.
+    resume_from : checkpoint of a run with the same model to continue from.
+
+    Raises
+    ------
+    CpivaeError
+        Bad settings, an occupied folder, a checkpoint of another model, or a loss that is no longer finite.
+    """
+    config = resolve_hardware(config)
+    require_new_folder(path)
+    torch.set_num_threads(config.hardware.threads or 1)
+    module = build_module(config, data)
+    checkpoint = None if resume_from is None else check_fits(resume_from, module)
+    folder = RunFolder.create(path, config, data)
+
+    best = cb.best_checkpoint(config, folder, name, weights_only=is_trial)
+    kept: list[Callback] = [best] if is_trial else [best, cb.last_checkpoint(folder)]
+    watched = config.callbacks.model_checkpoint.goal()
+    record = cb.EpochRecord(folder, reporters or [])
+    others: list[Callback] = [cb.StopWhenDiverged(watched.metric), cb.early_stopping(config), record]
+    continue_from = None if checkpoint is None or resume_from is None else adopt(checkpoint, resume_from, best, folder)
+
+    with _quiet_lightning():
+        trainer = _trainer(config, folder, [*others, *kept])
+        trainer.fit(
+            module,
+            datamodule=PairModule(data, config.training.batch_size, config.training.seed),
+            ckpt_path=continue_from,
+            weights_only=True,
+        )
+    test_metrics = {} if is_trial or len(data.rows("test")) == 0 else evaluate_test(config, data, folder)
+    selected = folder.selected_epoch()
+    return RunResult(
+        folder=folder,
+        score=float(selected[watched.metric]),
+        best_epoch=int(selected["epoch"]),
+        epochs=len(folder.history()),
+        test_metrics=test_metrics,
+    )
+
+
+def try_one_batch(config: Config, data: PreparedData) -> PairLightning:
+    """Run one batch of training and validation and leave nothing behind (``--fast_dev_run``)."""
+    config = resolve_hardware(config)
+    module = build_module(config, data)
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            fast_dev_run=True,
+            accelerator=config.hardware.accelerator,
+            devices=1,
+            precision=config.hardware.precision,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, datamodule=PairModule(data, config.training.batch_size, config.training.seed))
+    return module
+
+
+def evaluate_test(config: Config, data: PreparedData, folder: RunFolder) -> dict[str, float]:
+    """Score the selected epoch's weights on the test split and write ``test_metrics.json``."""
+    module = build_module(config, data)
+    module.model.load_state_dict(folder.weights())
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            accelerator=config.hardware.accelerator,
+            devices=1,
+            precision=config.hardware.precision,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            plugins=[LightningEnvironment()],
+        )
+        batches = PairModule(data, config.training.batch_size, config.training.seed)
+        metrics = {k: float(v) for k, v in trainer.test(module, datamodule=batches, verbose=False)[0].items()}
+    write_text(folder.path / RunFiles.TEST_METRICS, json.dumps(metrics, indent=2) + "\n")
+    return metrics
+
+
+def _trainer(config: Config, folder: RunFolder, callbacks: list[Callback]) -> pl.Trainer:
+    hardware, logged = config.hardware, config.logging
+    logger: Any = False
+    if logged.tensorboard:
+        logger = TensorBoardLogger(folder.path, name=RunFiles.TENSORBOARD, version="")
+        callbacks = [*callbacks, LearningRateMonitor(logging_interval="epoch")]
+        if logged.weight_histograms or logged.gradient_histograms:
+            histograms = cb.Histograms(weights=logged.weight_histograms, gradients=logged.gradient_histograms)
+            callbacks = [*callbacks, histograms]
+    return pl.Trainer(
+        max_epochs=config.training.stop_epoch or config.training.max_epochs,
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        # Spawned workers, because a re-run of the command line in every process would read the tables again.
+        strategy="ddp_spawn" if hardware.devices > 1 else "auto",
+        # Inside a SLURM job Lightning would take the job's shape for its own.
+        plugins=[LightningEnvironment()],
+        precision=hardware.precision,
+        gradient_clip_val=config.training.gradient_clip_val,
+        accumulate_grad_batches=config.training.accumulate_grad_batches,
+        callbacks=callbacks,
+        logger=logger,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our sampler deals batches to processes itself
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's notes about loader workers and hardware to itself; its errors still come through."""
+    # Its tips and hardware notes are INFO.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*smaller than the logging interval.*",
+            ".*exists and is not empty.*",
+            ".*treespec.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield

@@ -1,0 +1,139 @@
+"""What is known of every trial, and the one rule by which a trial is chosen."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from cpivae.errors import FolderError, SweepFailedError
+from cpivae.files import write_text
+from cpivae.names import Goal
+
+State = Literal["running", "complete", "stopped", "diverged", "failed", "interrupted"]
+"""complete: ran to its end; stopped: by ASHA; diverged: a loss became non-finite; failed: an error."""
+
+SCORED: tuple[State, ...] = ("complete", "stopped", "interrupted")
+"""States whose score counts."""
+
+_COLUMNS = ("trial", "state", "score", "best_epoch", "epochs", "seconds", "folder", "error")
+_VALUE_PREFIX = "setting:"
+
+
+@dataclass
+class TrialRecord:
+    """One trial of a sweep."""
+
+    number: int
+    values: dict[str, Any] = field(default_factory=dict)
+    """The searched settings, by path."""
+    state: State = "running"
+    score: float | None = None
+    """The metric at the best epoch so far; that epoch's weights are kept."""
+    best_epoch: int | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Name of the trial's run folder below ``trials/``."""
+        return trial_name(self.number)
+
+
+Listener = Callable[[TrialRecord, list[TrialRecord]], None]
+"""Told of every trial that has ended, and of all trials so far."""
+
+
+def trial_name(number: int) -> str:
+    """Name a trial so that names sort as numbers do."""
+    return f"trial_{number:05d}"
+
+
+def ranked(records: Iterable[TrialRecord], goal: Goal) -> list[TrialRecord]:
+    """Return the trials that have a score, best first; of equal ones the earlier trial is better.
+
+    This is the one selection rule: a trial's score is its best epoch's metric, and a failed trial has none.
+    """
+    scored = [r for r in records if r.state in SCORED and r.score is not None]
+    sign = -1 if goal.mode == "max" else 1
+    return sorted(scored, key=lambda r: (sign * r.score, r.number))  # type: ignore[operator]
+
+
+def best_of(records: Iterable[TrialRecord], goal: Goal) -> TrialRecord:
+    """Return the best trial.
+
+    Raises
+    ------
+    SweepFailedError
+        No trial has a score; the message names the first reason.
+    """
+    records = list(records)
+    best = ranked(records, goal)
+    if not best:
+        reasons = [f"trial {r.number} {r.state}: {r.error}" for r in records if r.error]
+        why = f" First reason: {reasons[0]}" if reasons else ""
+        raise SweepFailedError(f"none of {len(records)} trials produced a score.{why}")
+    return best[0]
+
+
+def write_trials(records: Iterable[TrialRecord], path: Path) -> None:
+    """Write ``trials.csv``: a row per trial, its searched settings in columns of their own."""
+    rows = [
+        {
+            "trial": r.number,
+            "state": r.state,
+            "score": r.score,
+            "best_epoch": r.best_epoch,
+            "epochs": r.epochs,
+            "seconds": round(r.seconds, 3),
+            "folder": f"trials/{r.folder}",
+            "error": r.error,
+            **{f"{_VALUE_PREFIX}{name}": json.dumps(value) for name, value in r.values.items()},
+        }
+        for r in sorted(records, key=lambda r: r.number)
+    ]
+    buffer = io.StringIO()
+    columns = dict.fromkeys([*_COLUMNS, *(name for row in rows for name in row)])
+    table = pd.DataFrame(rows, columns=list(columns))
+    table["best_epoch"] = table["best_epoch"].astype("Int64")
+    table.to_csv(buffer, index=False)
+    write_text(path, buffer.getvalue())
+
+
+def read_trials(path: Path) -> list[TrialRecord]:
+    """Read ``trials.csv`` back.
+
+    Raises
+    ------
+    FolderError
+        The file is missing or not one of ours.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        return [_record(row) for row in table.to_dict("records")]
+    except FileNotFoundError:
+        raise FolderError(f"{path.parent} is not a sweep folder: it has no {path.name}.") from None
+    except (KeyError, ValueError) as error:
+        raise FolderError(f"{path} is not a table of trials ({error}).") from None
+
+
+def _record(row: dict[Any, Any]) -> TrialRecord:
+    present = {key: value for key, value in row.items() if value != ""}
+    return TrialRecord(
+        number=int(row["trial"]),
+        values={
+            k.removeprefix(_VALUE_PREFIX): json.loads(v) for k, v in present.items() if k.startswith(_VALUE_PREFIX)
+        },
+        state=row["state"],
+        score=None if "score" not in present else float(present["score"]),
+        best_epoch=None if "best_epoch" not in present else int(present["best_epoch"]),
+        epochs=int(row["epochs"]),
+        seconds=float(row["seconds"]),
+        error=present.get("error", ""),
+    )

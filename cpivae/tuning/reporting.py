@@ -1,0 +1,52 @@
+"""What a trial tells Ray after every epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cpivae.errors import MetricError, did_you_mean
+from cpivae.names import Goal
+from cpivae.training.callbacks import EpochReport
+
+SCORE = "score"
+"""The metric at the best epoch so far: what ASHA, Optuna and people compare."""
+BEST_EPOCH = "best_epoch"
+EPOCH = "epoch"
+LAST = "last"
+"""Whether the trial ends here of its own accord, not by ASHA."""
+DIVERGED = "diverged"
+
+
+class ScoreKeeper:
+    """Turns epoch reports into results for Ray, with the best-so-far score."""
+
+    def __init__(self, goal: Goal) -> None:
+        self.goal = goal
+        self.score, self.best_epoch, self.epoch = float("nan"), -1, -1
+
+    def result(self, report: EpochReport) -> dict[str, Any]:
+        """Return the result of an epoch.
+
+        Raises
+        ------
+        MetricError
+            The epoch did not report the metric; a result without it would end the whole sweep.
+        """
+        if self.goal.metric not in report.metrics:
+            hint = did_you_mean(self.goal.metric, report.metrics)
+            raise MetricError(
+                f"epoch {report.epoch} reports no '{self.goal.metric}'.{hint} It reports: {', '.join(report.metrics)}"
+            )
+        value = report.metrics[self.goal.metric]
+        self.epoch = report.epoch
+        if self.goal.better(value, self.score):
+            self.score, self.best_epoch = value, report.epoch
+        return {**report.metrics, **self._summary(), LAST: report.last, DIVERGED: False}
+
+    def diverged(self) -> dict[str, Any]:
+        """Return the closing result of a trial whose loss is no longer finite."""
+        self.epoch += 1
+        return {**self._summary(), LAST: True, DIVERGED: True}
+
+    def _summary(self) -> dict[str, Any]:
+        return {SCORE: self.score, BEST_EPOCH: self.best_epoch, EPOCH: self.epoch}

@@ -1,0 +1,149 @@
+"""A sweep from checked settings to a finished folder."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cpivae.config.load import with_values
+from cpivae.config.schema import Config
+from cpivae.config.space import Space
+from cpivae.data.prepare import PreparedData
+from cpivae.errors import InterruptedSweepError, ResourceError
+from cpivae.files import require_new_folder
+from cpivae.training.environment import environment
+from cpivae.training.hardware import cpus, gpus
+from cpivae.tuning.folder import SweepFolder
+from cpivae.tuning.progress import sweep_progress
+from cpivae.tuning.record import TrialRecord, best_of
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a sweep ended."""
+
+    folder: SweepFolder
+    best: TrialRecord
+    records: list[TrialRecord]
+
+
+def sweep_config(config: Config) -> Config:
+    """Return the base settings of every trial: one metric chooses the epoch, stops early and ranks the trials.
+
+    Raises
+    ------
+    ResourceError
+        A trial asks for more CPUs or GPUs than this machine has.
+    """
+    tuning = config.tuning
+    _require_resources(config)
+    return with_values(
+        config,
+        {
+            "training.max_epochs": tuning.max_epochs,
+            "callbacks.model_checkpoint.monitor": tuning.metric,
+            "callbacks.model_checkpoint.mode": tuning.goal().mode,
+            "callbacks.early_stopping.monitor": None,
+            "callbacks.early_stopping.mode": None,
+            "hardware.accelerator": "gpu" if tuning.gpus_per_trial else "cpu",
+            "hardware.devices": 1,
+            "hardware.threads": max(1, math.floor(tuning.cpus_per_trial)),
+        },
+    )
+
+
+def concurrent_trials(config: Config) -> int:
+    """Return how many trials run side by side: what is asked for, and never more than the machine holds."""
+    tuning = config.tuning
+    fits = [math.floor(cpus() / tuning.cpus_per_trial)]
+    if tuning.gpus_per_trial:
+        fits.append(math.floor(gpus() / tuning.gpus_per_trial))
+    return max(1, min([*fits, tuning.n_trials, *([tuning.max_concurrent] if tuning.max_concurrent else [])]))
+
+
+def run_sweep(
+    config: Config,
+    space: Space,
+    data_source: Callable[[], PreparedData],
+    path: Path,
+    *,
+    study_name: str,
+    say: Callable[[str], None] = print,
+) -> SweepResult:
+    """Run all trials and leave the sweep folder ``path``.
+
+    Parameters
+    ----------
+    config : base settings, from :func:`sweep_config`.
+    data_source : returns the prepared data; called once, so that no second copy stays in this process.
+
+    Raises
+    ------
+    CpivaeError
+        An occupied folder, a sweep that was interrupted, or one without a single score.
+    """
+    path = path.resolve()  # Ray's processes have other working directories
+    require_new_folder(path)
+    data = data_source()
+    folder = SweepFolder(path)
+    (path / "trials").mkdir(parents=True)
+    described = {
+        "space": space.text,
+        "study_name": study_name,
+        "data": data.sources,
+        "environment": environment(),
+    }
+    folder.write_settings(config, described)
+    folder.write_trials([])
+
+    _set_ray_environment()
+    from cpivae.tuning import engine  # imports Ray, which reads the environment once
+
+    goal, n_trials, n_workers = config.tuning.goal(), config.tuning.n_trials, concurrent_trials(config)
+    say(f"{n_trials} trials of at most {config.tuning.max_epochs} epochs, {n_workers} at a time, in {path}")
+    with sweep_progress(n_trials, goal) as listener:
+        recorder = engine.run(config, space, data, folder, study_name, n_workers, listener)
+    records = list(recorder.records.values())
+    ended = sum(r.state not in ("running", "interrupted") for r in records)
+    if ended < n_trials:
+        recorder.mark_interrupted()
+    best = best_of(records, goal)
+    folder.write_best_config(best)
+    if ended < n_trials:
+        raise InterruptedSweepError(
+            f"the sweep was interrupted after {ended} of {n_trials} trials. What was found so far is in {path}; "
+            f"its best trial ({best.number}) is in {folder.best_config.name}."
+        )
+    return SweepResult(folder, best, records)
+
+
+def _require_resources(config: Config) -> None:
+    tuning = config.tuning
+    for kind, asked, there in (("CPU", tuning.cpus_per_trial, cpus()), ("GPU", tuning.gpus_per_trial, gpus())):
+        if asked > there:
+            raise ResourceError(
+                f"a trial asks for {asked:g} {kind}(s), but this machine has {there}: it would wait for ever. "
+                f"Lower --{kind.lower()}s_per_trial."
+            )
+    if tuning.gpus_per_trial > 1:
+        raise ResourceError(
+            f"--gpus_per_trial is {tuning.gpus_per_trial:g}; a trial trains on one GPU or a part of it."
+        )
+
+
+def _set_ray_environment() -> None:
+    settings: dict[str, Any] = {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": 0,  # the one switch that binds every port to loopback
+        "RAY_USAGE_STATS_ENABLED": 0,
+        "RAY_AIR_NEW_OUTPUT": 0,
+        "RAY_CHDIR_TO_TRIAL_DIR": 0,
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": 1,
+        # A stopped trial needs time to unwind before its process is reused.
+        "TUNE_FUNCTION_THREAD_TIMEOUT_S": 60,
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, str(value))

@@ -1,0 +1,54 @@
+"""One trial: the same training run as ``cpivae train``, with a reporter."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from cpivae.config.load import with_values
+from cpivae.config.schema import Config
+from cpivae.data.prepare import PreparedData
+from cpivae.errors import TrainingDivergedError
+from cpivae.training.run import fit
+from cpivae.tuning.record import trial_name
+from cpivae.tuning.reporting import ScoreKeeper
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """What all trials of a sweep have in common."""
+
+    config: Config
+    trials: Path
+    """Absolute path of the folder that holds the trials' run folders."""
+    study_name: str
+
+
+def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> None:
+    """Train one proposal and report every epoch; ``data`` is shared memory, not a copy."""
+    number = proposed["number"]
+    seed = {"training.seed": task.config.tuning.seed + number}
+    config = with_values(task.config, proposed["values"] | seed, f"trial {number}")
+    keeper = ScoreKeeper(task.config.tuning.goal())
+    try:
+        fit(
+            config,
+            data,
+            task.trials / trial_name(number),
+            name=task.study_name,
+            reporters=[lambda report: tune.report(keeper.result(report))],
+            is_trial=True,
+        )
+    except TrainingDivergedError:
+        # Returning keeps this worker process for the next trial; an error would end it.
+        tune.report(keeper.diverged())
+    finally:
+        # The process goes on to the next trial: leave nothing of this one behind.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
