@@ -24,7 +24,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        _share_like_a_new_file(beside)
+        share_like_a_new_file(beside)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ def _umask() -> int:
     return mask
 
 
-def _share_like_a_new_file(path: Path) -> None:
+def share_like_a_new_file(path: Path) -> None:
     """Undo mkstemp's private mode: results are for the whole lab."""
     if path.stat().st_mode & 0o777 == 0o600:
         path.chmod(0o666 & ~_umask())

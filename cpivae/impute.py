@@ -86,7 +86,7 @@ class Imputer:
             )
         if missing:
             notes.append(f"{len(missing)} missing features filled with training statistics: {listed(missing)}")
-        extra = [name for name in table.columns if name not in set(known)]
+        extra = list(table.columns[~table.columns.isin(known)])
         if extra:
             notes.append(f"{len(extra)} columns that the model does not know were ignored: {listed(extra)}")
         return notes

@@ -34,11 +34,11 @@ class ModelSettings(Section):
 
     model_type: str = "joint_vae"
     """The model variant."""
-    latent_dim: int = Field(64, ge=1, le=65_536)
+    latent_dim: int = Field(128, ge=1, le=65_536)
     """Size of the latent code, the same for both platforms."""
-    encoder_layers: Layers = (256,)
-    """Widths of the encoders' hidden layers, from the data inwards; [] is a linear encoder."""
-    decoder_layers: Layers = (256,)
+    encoder_layers: Layers = ()
+    """Widths of the encoders' hidden layers, from the data inwards; [] is a linear encoder (enough for small data)."""
+    decoder_layers: Layers = ()
     """Widths of the decoders' hidden layers, from the latent code outwards; [] is a linear decoder."""
     dropout_rate: float = Field(0.1, ge=0, lt=1)
     """Share of hidden units silenced at random in each training step."""

@@ -96,9 +96,11 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
     """
     *parents, last = path.split(".")
     for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
+        section = data.get(parent, {})
+        if not isinstance(section, dict):
             raise ConfigError(path, [f"'{parent}' is a value, not a section"])
+        data[parent] = dict(section)  # a YAML alias may share it with another section
+        data = data[parent]
     data[last] = value
 
 

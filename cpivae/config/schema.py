@@ -30,9 +30,9 @@ class TrainingSettings(Section):
     """Passes over the training rows, at most."""
     stop_epoch: int | None = Field(None, ge=1)
     """End after this many epochs although schedules are laid out for max_epochs; how a stopped trial is repeated."""
-    learning_rate: float = Field(1e-3, gt=0, le=10)
+    learning_rate: float = Field(3e-3, gt=0, le=10)
     """Step size of the optimiser at the start."""
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(64, ge=3)  # an odd number of rows dealt by two would leave a batch of one
     """Rows in a batch, at most: rows are dealt into batches of nearly equal size."""
     optimizer: Literal["adam", "adamw"] = "adamw"
     """adam (weight decay as an L2 penalty) or adamw (decoupled weight decay)."""

@@ -17,7 +17,7 @@ layers:               a list of layer widths
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,7 +210,7 @@ def _parse(spec: Any) -> Parameter:
 def _choice(options: Any) -> Choice:
     if not isinstance(options, list) or not options:
         raise _MalformedError("choice needs a list of at least one value")
-    if any(isinstance(option, list | dict) for option in options):
+    if not all(isinstance(option, str | int | float | None) for option in options):
         raise _MalformedError(
             "choice takes plain values; for lists of layer widths use layers: {depth: ..., width: ...}"
         )
@@ -219,13 +219,13 @@ def _choice(options: Any) -> Choice:
     return Choice(tuple(options))
 
 
-def _range(arguments: Any, kind: str, types: tuple[type, ...]) -> tuple[Any, Any]:
+def _range(arguments: Any, kind: str, types: tuple[type[int] | type[float], ...]) -> tuple[Any, Any]:
     if not isinstance(arguments, list) or len(arguments) != 2:
         raise _MalformedError(f"{kind} needs [low, high], got {arguments!r}")
     for value in arguments:
         if not isinstance(value, types) or isinstance(value, bool):
             raise _MalformedError(f"{kind} needs {'whole ' if types == (int,) else ''}numbers, got {value!r}")
-        if value != value or value in (math.inf, -math.inf):
+        if not abs(value) <= sys.float_info.max:
             raise _MalformedError(f"{kind} needs finite numbers, got {value!r}")
     low, high = arguments
     if low > high:

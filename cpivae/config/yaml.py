@@ -16,14 +16,14 @@ class _Loader(yaml.SafeLoader):
     """PyYAML follows YAML 1.1, where ``1e-8`` is text and a repeated key silently wins; neither is acceptable."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[object] = set()
+        seen: list[object] = []  # not a set: a key may be unhashable, which the base class reports
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key '{key}' stands twice", key_node.start_mark
                 )
-            seen.add(key)
+            seen.append(key)
         return super().construct_mapping(node, deep)
 
 
@@ -39,6 +39,13 @@ _Loader.yaml_implicit_resolvers = {
 # Resolvers are tried in this order: what is not an integer may be a float.
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(f"^(?:{_INTEGER})$"), list("-+0123456789"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT})$"), list("-+0123456789."))
+
+
+def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))  # YAML 1.1 reads 010 as octal
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -58,7 +65,7 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ConfigError(source, [f"{where}{error.problem or error.context}"]) from None
-    except (yaml.YAMLError, ValueError) as error:
+    except Exception as error:  # PyYAML raises many kinds for a tag that does not fit its value, or deep nesting
         raise ConfigError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from None
 
 
@@ -99,10 +106,5 @@ class _Dumper(yaml.SafeDumper):
         return super().represent_sequence(tag, sequence, flow_style=scalars or flow_style)
 
 
-def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
-    # repr round-trips every float, and our loader reads 1e-08 as a number.
-    text = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(repr(value), repr(value))
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
-
-
-_Dumper.add_representer(float, _represent_float)
+# Text that our loader would take for a number is quoted.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT})$"), list("-+0123456789."))

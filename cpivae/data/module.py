@@ -55,7 +55,8 @@ class BatchRows(Sampler[npt.NDArray[np.int64]]):
         rows = self.rows
         if self.shuffle:
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(rows)
-        yield from np.array_split(self._share(rows), len(self))
+        if len(self):
+            yield from np.array_split(self._share(rows), len(self))
 
     def _share(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         if self.shuffle:  # equal shares: data-parallel training waits for every process at every step
@@ -86,7 +87,8 @@ class PairModule(pl.LightningDataModule):
             self.data.rows(split), self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world=world
         )
         # batch_size=None: the sampler yields whole batches, and no loader process is needed to collate rows.
-        return DataLoader(self.dataset, sampler=sampler, batch_size=None)
+        # Its own generator: a loader draws a seed for such processes all the same, and noise would depend on when.
+        return DataLoader(self.dataset, sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
 def _as_tensor(array: npt.NDArray[np.generic]) -> torch.Tensor:

@@ -41,6 +41,11 @@ class PreparedData:
         """Number of features the model knows, by platform."""
         return {platform: len(p.features) for platform, p in self.preprocessors.items()}
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays in memory."""
+        return sum(array.nbytes for tables in (self.values, self.observed) for array in tables.values())
+
     def report(self) -> list[str]:
         """Say in a few lines what was split and dropped."""
         counts = ", ".join(f"{len(self.rows(split))} {split}" for split in SPLITS)

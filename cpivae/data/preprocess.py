@@ -130,9 +130,10 @@ def load_preprocessor(path: Path, features: Sequence[str]) -> Preprocessor:
     """
     try:
         pipeline = skops.io.load(path, trusted=_TRUSTED)
+        fits = isinstance(pipeline, Pipeline) and pipeline.n_features_in_ == len(features)
     except Exception as error:  # skops raises many kinds for a damaged or hostile file
         raise BundleError(f"{path} is not a preprocessing file of this program: {error}") from None
-    if not isinstance(pipeline, Pipeline) or pipeline.n_features_in_ != len(features):
+    if not fits:
         raise BundleError(f"{path} does not fit the {len(features)} feature names beside it.")
     return Preprocessor(list(features), pipeline)
 

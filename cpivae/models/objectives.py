@@ -61,8 +61,8 @@ def mmd_alignment(model: LatentModel, batch: Batch, latents: Mapping[str, Latent
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
     """Biased squared MMD between samples x (M, L) and y (N, L), averaged over Gaussian kernels of five widths.
 
-    The widths are powers of two around L, the expected squared distance scale of standard normal codes, so that the
-    statistic has a gradient however far apart the samples are.
+    The widths are powers of two around L, the scale of squared distances between standard normal codes.  Samples many
+    times farther apart give no gradient.
     """
     widths = x.shape[-1] * 2.0 ** torch.arange(-2, 3, device=x.device, dtype=x.dtype)
 

@@ -43,19 +43,25 @@ class EpochRecord(Callback):
 
     def __init__(self, folder: RunFolder, reporters: list[Reporter]) -> None:
         self.folder, self.reporters = folder, reporters
-        self.started = time.monotonic()
+        self.started: float | None = None
+        self.learning_rate = math.nan
         self.linked = ""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         self.started = time.monotonic()
+        self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]  # schedulers have moved on when it ends
 
     # Early stopping and checkpoints act at the end of validation, before this hook.
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         if not trainer.is_global_zero:
             return
-        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch, "learning_rate": rate, "seconds": time.monotonic() - self.started}
+        if self.started is None:
+            return  # a resumed run first ends the epoch of its checkpoint once more, which is on record
+        # What the module reports, whatever other callbacks add (LearningRateMonitor does, under TensorBoard only).
+        reported = {k: v for k, v in trainer.callback_metrics.items() if k.startswith(("train_", "val_"))}
+        metrics = {name: float(value) for name, value in sorted(reported.items())}
+        seconds = time.monotonic() - self.started
+        row = {"epoch": trainer.current_epoch, "learning_rate": self.learning_rate, "seconds": seconds}
         append_row(self.folder.path / RunFiles.METRICS, row | metrics)
         self._link_best(trainer)
         last = trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or math.inf)
@@ -83,6 +89,16 @@ class StopWhenDiverged(Callback):
                     f"training diverged in epoch {trainer.current_epoch}: {name} is {value}. "
                     "Try a lower training.learning_rate or a smaller training.gradient_clip_val."
                 )
+
+
+class StepPlateau(Callback):
+    """Steps ``reduce_on_plateau`` when validation ends: Lightning would do it after the checkpoint, and a resumed run
+    would never get that step."""
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        for schedule in trainer.lr_scheduler_configs:
+            if schedule.reduce_on_plateau:
+                schedule.scheduler.step(trainer.callback_metrics[schedule.monitor])
 
 
 class Histograms(Callback):

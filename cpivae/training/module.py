@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from cpivae.batch import Batch
 from cpivae.config.schema import TrainingSettings
@@ -93,10 +94,17 @@ class PairLightning(pl.LightningModule):
         if s.scheduler == "none":
             return optimizer
         if s.scheduler == "cosine":
-            return {"optimizer": optimizer, "lr_scheduler": CosineAnnealingLR(optimizer, T_max=s.max_epochs)}
+            # A function of the epoch, where CosineAnnealingLR would keep an earlier run's max_epochs after a resume.
+            cosine = LambdaLR(optimizer, lambda epoch: (1 + math.cos(math.pi * epoch / s.max_epochs)) / 2)
+            return {"optimizer": optimizer, "lr_scheduler": cosine}
         # Half the patience of early stopping: the smaller step gets a chance before training ends.
         plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=s.early_stopping_patience // 2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": f"val_{TOTAL_LOSS}"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
+        """Step the schedule, unless it waits for a metric: StepPlateau does that, before the checkpoint is written."""
+        if metric is None:
+            scheduler.step()
 
     def _with_noise(self, batch: Batch) -> Batch:
         std = self.training_settings.data_augmentation.gaussian_noise_std
@@ -124,5 +132,7 @@ class PairLightning(pl.LightningModule):
 
     def _log_scores(self, stage: str) -> None:
         for name, scores in self._scores(stage).items():
-            self.log_dict({f"{stage}_{name}_{key}": value for key, value in scores.compute().items()})
+            values = {f"{stage}_{name}_{key}": value for key, value in scores.compute().items()}
+            # The sums are shared already, so all processes agree; Lightning warns unless it may average them.
+            self.log_dict(values, sync_dist=self.trainer.world_size > 1)
             scores.reset()

@@ -23,7 +23,7 @@ def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        It is no checkpoint, holds weights only, or is of another architecture or other tables.
+        It is no checkpoint, holds weights only, is of another architecture or other tables, or has no epoch to go.
     """
     checkpoint = read_checkpoint(path)
     saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
@@ -42,32 +42,50 @@ def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
             f"the checkpoint {path} holds weights only and cannot be continued. "
             f"Use a run's {RunFiles.CHECKPOINTS}/{RunFiles.LAST}."
         )
+    settings = module.training_settings
+    done, wanted_epochs = checkpoint["epoch"] + 1, settings.stop_epoch or settings.max_epochs
+    if done >= wanted_epochs:
+        raise CheckpointError(
+            f"the checkpoint {path} has {done} epochs behind it and the settings ask for {wanted_epochs}: nothing is "
+            "left to train. Raise training.max_epochs (or training.stop_epoch)."
+        )
     return checkpoint
 
 
 def adopt(checkpoint: dict[str, Any], path: Path, best: ModelCheckpoint, folder: RunFolder) -> Path:
-    """Bring the earlier run's best checkpoints and metrics into ``folder``; return the checkpoint to continue from."""
-    state = checkpoint["callbacks"].get(best.state_key)
-    if state is not None:
-        kept = {Path(old): score for old, score in state["best_k_models"].items() if Path(old).is_file()}
-        moved = {old: folder.checkpoints / old.name for old in kept}
-        for old, new in moved.items():
-            link_or_copy(old, new)
-        if state["best_k_models"] and len(kept) == len(state["best_k_models"]):
-            state["best_k_models"] = {str(moved[old]): score for old, score in kept.items()}
-            for key in ("best_model_path", "kth_best_model_path"):
-                state[key] = str(moved[Path(state[key])]) if state[key] else ""
-            state["dirpath"] = best.dirpath
+    """Bring the earlier run's best checkpoints and metrics into ``folder``; return the checkpoint to continue from.
+
+    They come together or not at all: where the best weights are gone, or were chosen by another metric, the race
+    starts anew.
+    """
+    callbacks = checkpoint["callbacks"]
+    state = callbacks.get(best.state_key)
+    # The states of checkpoint callbacks are full of the earlier run's paths.
+    checkpoint["callbacks"] = {key: s for key, s in callbacks.items() if "best_k_models" not in s}
     earlier = path.parent.parent / RunFiles.METRICS
-    if path.parent.name == RunFiles.CHECKPOINTS and earlier.is_file():
-        with earlier.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                if int(row["epoch"]) <= checkpoint["epoch"]:
-                    append_row(folder.path / RunFiles.METRICS, row)
+    if state is not None and path.parent.name == RunFiles.CHECKPOINTS and earlier.is_file():
+        # The run may have been moved since: its files are beside this one, whatever their paths were.
+        kept = {old: Path(old).name for old in state["best_k_models"] if (path.parent / Path(old).name).is_file()}
+        if state["best_model_path"] in kept:
+            for name in kept.values():
+                link_or_copy(path.parent / name, folder.checkpoints / name)
+            moved = {old: str(folder.checkpoints / name) for old, name in kept.items()}
+            state["best_k_models"] = {new: state["best_k_models"][old] for old, new in moved.items()}
+            for key in ("best_model_path", "kth_best_model_path"):
+                state[key] = moved.get(state[key], "")
+            checkpoint["callbacks"][best.state_key] = state | {"dirpath": best.dirpath}
+            _copy_history(earlier, folder.path / RunFiles.METRICS, checkpoint["epoch"])
     adopted = folder.checkpoints / RunFiles.LAST
     with written_whole(adopted) as beside:
         torch.save(checkpoint, beside)
     return adopted
+
+
+def _copy_history(earlier: Path, path: Path, last_epoch: int) -> None:
+    with earlier.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            if int(row["epoch"]) <= last_epoch:
+                append_row(path, row)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

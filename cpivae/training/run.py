@@ -91,7 +91,7 @@ def fit(
     kept: list[Callback] = [best] if is_trial else [best, cb.last_checkpoint(folder)]
     watched = config.callbacks.model_checkpoint.goal()
     record = cb.EpochRecord(folder, reporters or [])
-    others: list[Callback] = [cb.StopWhenDiverged(watched.metric), cb.early_stopping(config), record]
+    others: list[Callback] = [cb.StopWhenDiverged(watched.metric), cb.StepPlateau(), cb.early_stopping(config), record]
     continue_from = None if checkpoint is None or resume_from is None else adopt(checkpoint, resume_from, best, folder)
 
     with _quiet_lightning():

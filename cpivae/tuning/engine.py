@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray import tune
@@ -24,10 +25,20 @@ from cpivae.tuning.searcher import OptunaAskTell
 from cpivae.tuning.trainable import TrialTask, run_trial
 
 
+def shared_trial(
+    config: Config, folder: SweepFolder, study_name: str, data: PreparedData
+) -> Callable[[dict[str, Any]], None]:
+    """Return the function that runs a trial, the data put into shared memory once for all processes."""
+    task = TrialTask(config, folder.trials, folder.errors, study_name)
+    # A closure would be copied for every trial.
+    trial: Callable[[dict[str, Any]], None] = tune.with_parameters(run_trial, task=task, data=data)
+    return trial
+
+
 def run(
     config: Config,
     space: Space,
-    data: PreparedData,
+    trial: Callable[[dict[str, Any]], None],
     folder: SweepFolder,
     study_name: str,
     n_workers: int,
@@ -39,33 +50,28 @@ def run(
         space, goal, n_trials=tuning.n_trials, seed=tuning.seed, startup_trials=tuning.startup_trials
     )
     recorder = Recorder(folder, goal, tuning.keep_weights, listener)
-    task = TrialTask(config, folder.path / "trials", study_name)
-    with local_ray(_bytes(data)):
-        # with_parameters puts the data into shared memory once; closures would be copied for every trial.
-        trainable = tune.with_parameters(run_trial, task=task, data=data)
-        del data
-        tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": tuning.cpus_per_trial, "gpu": tuning.gpus_per_trial}),
-            tune_config=tune.TuneConfig(
-                metric=SCORE,
-                mode=goal.mode,
-                search_alg=searcher,
-                scheduler=asha(config),
-                num_samples=tuning.n_trials,
-                max_concurrent_trials=n_workers,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial_name(trial.config["number"]),
-            ),
-            run_config=tune.RunConfig(
-                name=folder.ray.name,
-                storage_path=str(folder.path),
-                callbacks=[recorder],
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=0),
-            ),
-        )
-        tuner.fit()
-        searcher.write_database(folder.study, study_name)
+    tuner = tune.Tuner(
+        tune.with_resources(trial, {"cpu": tuning.cpus_per_trial, "gpu": tuning.gpus_per_trial}),
+        tune_config=tune.TuneConfig(
+            metric=SCORE,
+            mode=goal.mode,
+            search_alg=searcher,
+            scheduler=asha(config),
+            num_samples=tuning.n_trials,
+            max_concurrent_trials=n_workers,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial_name(trial.config["number"]),
+        ),
+        run_config=tune.RunConfig(
+            name=folder.ray.name,
+            storage_path=str(folder.path),
+            callbacks=[recorder],
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
+    tuner.fit()
+    searcher.write_database(folder.study, study_name)
     return recorder
 
 
@@ -96,12 +102,10 @@ def local_ray(data_bytes: int) -> Iterator[None]:
         object_store_memory=int(1.5 * data_bytes) + 200 * 2**20,
         _temp_dir=temporary,
     )
+    # What happens to a trial is told by our own recorder, in a line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         ray.shutdown()
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _bytes(data: PreparedData) -> int:
-    return sum(array.nbytes for tables in (data.values, data.observed) for array in tables.values())

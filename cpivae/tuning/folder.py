@@ -61,9 +61,24 @@ class SweepFolder:
     def ray(self) -> Path:
         return self.path / "ray"
 
+    @property
+    def trials(self) -> Path:
+        return self.path / "trials"
+
+    @property
+    def errors(self) -> Path:
+        return self.path / "errors"
+
+    def cause_of_failure(self, record: TrialRecord) -> str:
+        """Return the last line of a failed trial's traceback."""
+        try:
+            return (self.errors / f"{record.folder}.txt").read_text(encoding="utf-8").strip().splitlines()[-1]
+        except (OSError, IndexError):
+            return "its worker process died"
+
     def trial(self, record: TrialRecord) -> RunFolder:
         """Return a trial's run folder."""
-        return RunFolder(self.path / "trials" / record.folder)
+        return RunFolder(self.trials / record.folder)
 
     def write_settings(self, config: Config, described: dict[str, Any]) -> None:
         """Write ``sweep.yaml``: the resolved settings and what else decides the outcome."""

@@ -51,8 +51,7 @@ class Recorder(Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         record = self.records[trial.config["number"]]
         record.state = "failed"
-        cause = trial.get_error()
-        record.error = _one_line(cause)
+        record.error = self.folder.cause_of_failure(record)
         self._ended(record)
 
     def mark_interrupted(self) -> None:
@@ -68,11 +67,3 @@ class Recorder(Callback):
         if self.keep_weights is not None:
             self.folder.drop_weights(records, self.keep_weights, self.goal)
         self.listener(record, records)
-
-
-def _one_line(error: BaseException | None) -> str:
-    """Return the cause of a trial's error in one line; the traceback is in Ray's own folder."""
-    cause = getattr(error, "cause", None) or error
-    text = " ".join(str(cause).split())
-    last = text.rsplit("Error: ", 1)[-1] if "Traceback" in text else text
-    return f"{type(cause).__name__}: {last}"[:500] if cause is not None else "unknown"

@@ -31,6 +31,7 @@ class OptunaAskTell(Searcher):
             direction="maximize" if goal.mode == "max" else "minimize", sampler=tpe(seed, startup_trials)
         )
         self.open: dict[str, optuna.Trial] = {}
+        self.last_epoch: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """Return the next settings, or say that all have been given out."""
@@ -42,23 +43,24 @@ class OptunaAskTell(Searcher):
         return {"number": trial.number, "values": self.space.suggest(trial)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass an epoch's best-so-far score on."""
-        trial = self.open.get(trial_id)
-        if trial is not None and result[SCORE] == result[SCORE]:
-            trial.report(result[SCORE], step=int(result[EPOCH]))
+        """Pass an epoch's best-so-far score on, once."""
+        epoch = int(result[EPOCH])
+        if trial_id in self.open and epoch > self.last_epoch.get(trial_id, -1) and not result[DIVERGED]:
+            self.open[trial_id].report(result[SCORE], step=epoch)
+            self.last_epoch[trial_id] = epoch
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Close a trial with the state it deserves."""
-        trial = self.open.pop(trial_id, None)
-        if trial is None:
+        if trial_id not in self.open:
             return
-        if error or not result or result.get(DIVERGED):
+        if result:
+            self.on_trial_result(trial_id, result)  # Ray passes the result that stopped a trial to this method alone
+        trial = self.open.pop(trial_id)
+        if error or not result or result[DIVERGED]:
             self.study.tell(trial, state=TrialState.FAIL)
-        elif result.get(LAST):
+        elif result[LAST]:
             self.study.tell(trial, result[SCORE], state=TrialState.COMPLETE)
         else:
-            if int(result[EPOCH]) not in trial.storage.get_trial(trial._trial_id).intermediate_values:
-                trial.report(result[SCORE], step=int(result[EPOCH]))
             self.study.tell(trial, state=TrialState.PRUNED)
 
     def save(self, checkpoint_path: str) -> None:

@@ -90,7 +90,7 @@ def run_sweep(
     require_new_folder(path)
     data = data_source()
     folder = SweepFolder(path)
-    (path / "trials").mkdir(parents=True)
+    folder.trials.mkdir(parents=True)
     described = {
         "space": space.text,
         "study_name": study_name,
@@ -105,8 +105,11 @@ def run_sweep(
 
     goal, n_trials, n_workers = config.tuning.goal(), config.tuning.n_trials, concurrent_trials(config)
     say(f"{n_trials} trials of at most {config.tuning.max_epochs} epochs, {n_workers} at a time, in {path}")
-    with sweep_progress(n_trials, goal) as listener:
-        recorder = engine.run(config, space, data, folder, study_name, n_workers, listener)
+    with engine.local_ray(data.nbytes):
+        trial = engine.shared_trial(config, folder, study_name, data)
+        del data  # the workers have it in shared memory; a second copy here would serve nobody
+        with sweep_progress(n_trials, goal) as listener:
+            recorder = engine.run(config, space, trial, folder, study_name, n_workers, listener)
     records = list(recorder.records.values())
     ended = sum(r.state not in ("running", "interrupted") for r in records)
     if ended < n_trials:

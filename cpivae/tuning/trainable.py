@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cpivae.config.load import with_values
 from cpivae.config.schema import Config
 from cpivae.data.prepare import PreparedData
 from cpivae.errors import TrainingDivergedError
+from cpivae.files import write_text
 from cpivae.training.run import fit
 from cpivae.tuning.record import trial_name
 from cpivae.tuning.reporting import ScoreKeeper
@@ -26,6 +28,8 @@ class TrialTask:
     config: Config
     trials: Path
     """Absolute path of the folder that holds the trials' run folders."""
+    errors: Path
+    """Absolute path of the folder that takes the tracebacks of failed trials."""
     study_name: str
 
 
@@ -47,6 +51,10 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> 
     except TrainingDivergedError:
         # Returning keeps this worker process for the next trial; an error would end it.
         tune.report(keeper.diverged())
+    except Exception:
+        task.errors.mkdir(exist_ok=True)
+        write_text(task.errors / f"{trial_name(number)}.txt", traceback.format_exc())
+        raise
     finally:
         # The process goes on to the next trial: leave nothing of this one behind.
         gc.collect()

@@ -1,0 +1,67 @@
+"""What the benchmarks share: the machine's line, calibrated synthetic data, and the settings of the measured model."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cpivae.config.load import make_config, with_values
+from cpivae.config.schema import Config
+from cpivae.data.prepare import PreparedData, prepare
+from cpivae.data.tables import pair_from_frames
+from cpivae.names import PLATFORMS
+from cpivae.training.hardware import cpus
+
+N_TRAIN, N_VAL, FEATURES_A, FEATURES_B = 1600, 200, 2168, 2731
+
+SETTINGS: dict[str, Any] = {
+    "model": {"model_type": "joint_vae", "encoder_layers": [1024], "latent_dim": 128, "decoder_layers": [512]},
+    "training": {"batch_size": 256},
+    "hardware": {"accelerator": "cpu"},
+}
+
+
+def settings(n_train: int, n_val: int, values: dict[str, Any]) -> Config:
+    """Return the measured model's settings, the rows divided into training and validation as asked, no test rows."""
+    share = n_val / (n_train + n_val)
+    splits = {"data.splits.train": 1 - share, "data.splits.val": share, "data.splits.test": 0.0}
+    return with_values(make_config(SETTINGS, "benchmark"), splits | values)
+
+
+def synthetic_data(config: Config, n_rows: int, features: dict[str, int], seed: int = 0) -> PreparedData:
+    """Draw two noisy linear views of 32 shared factors, 3 % of the cells missing, and prepare them as a run does."""
+    rng = np.random.default_rng(seed)
+    factors = rng.standard_normal((n_rows, 32), dtype=np.float32)
+    frames = {}
+    for p in PLATFORMS:
+        table = factors @ rng.standard_normal((32, features[p]), dtype=np.float32) / 6
+        table += rng.standard_normal(table.shape, dtype=np.float32)
+        table[rng.random(table.shape, dtype=np.float32) < 0.03] = np.nan
+        names = [f"{p}{i}" for i in range(features[p])]
+        frames[p] = pd.DataFrame(table, index=[f"s{i}" for i in range(n_rows)], columns=names)
+    return prepare(pair_from_frames(frames), config.data)
+
+
+def data_bytes(data: PreparedData) -> int:
+    """Return the size of the arrays that trials share."""
+    return sum(array.nbytes for tables in (data.values, data.observed) for array in tables.values())
+
+
+def machine() -> str:
+    """Describe the machine in one line."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{model}, {cpus()} cores usable; Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def spread(values: Sequence[float], unit: str = "") -> str:
+    """Show a median with its quartiles."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:.3f}{unit} ({low:.3f} to {high:.3f})"

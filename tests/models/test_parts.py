@@ -1,0 +1,279 @@
+"""The parts of a model against closed forms, Monte Carlo and plain numpy."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.distributions import Normal
+
+from cpivae.batch import Batch
+from cpivae.config.base import ModelSettings
+from cpivae.models.blocks import ACTIVATIONS, Residual, hidden_layer, mlp, width_after
+from cpivae.models.decoders import PointDecoder
+from cpivae.models.latent import LatentModel
+from cpivae.models.objectives import kl_alignment, kl_divergence, mmd_alignment, mse_alignment, squared_mmd
+from cpivae.models.objectives import reconstruction_grid as grid_of
+from cpivae.models.posteriors import GaussianPosterior, Latents
+from cpivae.models.priors import StandardNormalPrior
+
+B, D, H, L, K = 6, 7, 5, 3, 4
+
+PLAIN = ModelSettings(batch_norm=False, dropout_rate=0.0)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def latents(mean: Tensor, scale: Tensor, draws: int = 1) -> Latents:
+    distribution = Normal(mean, scale)
+    return Latents(z=distribution.rsample((draws,)), code=mean, distribution=distribution)
+
+
+def some_latents(draws: int = 1) -> Latents:
+    return latents(torch.randn(B, L), torch.rand(B, L) + 0.3, draws)
+
+
+# Posterior and prior
+
+
+def test_kl_agrees_with_monte_carlo() -> None:
+    prior, q = StandardNormalPrior(), GaussianPosterior(H, L, n_draws=20_000)(torch.randn(B, H))
+    log_ratio = (q.log_q - prior.log_prob(q.z)).detach()  # (K, B)
+    standard_error = log_ratio.std(0) / np.sqrt(len(log_ratio))
+    assert ((log_ratio.mean(0) - prior.divergence(q)).abs() < 5 * standard_error).all()
+
+
+def test_kl_is_the_textbook_formula() -> None:
+    q = some_latents()
+    m, s = q.distribution.mean, q.distribution.stddev
+    expected = 0.5 * (s**2 + m**2 - 1 - 2 * s.log()).sum(-1)
+    torch.testing.assert_close(StandardNormalPrior().divergence(q), expected)
+
+
+def test_kl_of_the_prior_itself_is_zero() -> None:
+    q = latents(torch.zeros(B, L), torch.ones(B, L))
+    torch.testing.assert_close(StandardNormalPrior().divergence(q), torch.zeros(B))
+
+
+def test_log_densities_sum_over_dimensions() -> None:
+    q = some_latents(draws=K)
+    m, s, z = (x.double().numpy() for x in (q.distribution.mean, q.distribution.stddev, q.z))
+    np.testing.assert_allclose(q.log_q.numpy(), stats.norm.logpdf(z, m, s).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(StandardNormalPrior().log_prob(q.z).numpy(), stats.norm.logpdf(z).sum(-1), rtol=1e-5)
+
+
+def test_draws_follow_the_posterior() -> None:
+    q = GaussianPosterior(H, L, n_draws=50_000)(torch.randn(B, H))
+    assert q.z.shape == (50_000, B, L)
+    torch.testing.assert_close(q.z.mean(0), q.distribution.mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(q.z.std(0), q.distribution.stddev, rtol=0.03, atol=0)
+    assert torch.equal(q.code, q.distribution.mean)
+
+
+def test_draws_pass_gradients_to_mean_and_scale() -> None:
+    posterior = GaussianPosterior(H, L)
+    h = torch.randn(B, H, requires_grad=True)
+    posterior(h).z.sum().backward()
+    assert h.grad is not None
+    assert h.grad.abs().sum(1).min() > 0
+    weight, bias = posterior.head.weight.grad, posterior.head.bias.grad
+    assert weight is not None
+    assert bias is not None
+    assert (weight.abs().sum(1) > 0).all()
+    # A draw moves one to one with its mean.
+    torch.testing.assert_close(bias[:L], torch.full((L,), float(B)))
+
+
+def test_scale_stays_positive_and_finite_for_wild_rows() -> None:
+    posterior = GaussianPosterior(H, L)
+    for size in (-1e6, 1e6):
+        q = posterior(torch.full((1, H), size))
+        assert q.distribution.stddev.min() >= GaussianPosterior.MIN_SCALE
+        assert q.distribution.stddev.isfinite().all()
+        assert q.log_q.isfinite().all()
+
+
+# Decoder
+
+
+def point_decoder() -> PointDecoder:
+    return PointDecoder(nn.Linear(L, D))
+
+
+def test_point_loss_is_the_mean_squared_error_of_observed_cells() -> None:
+    decoder, x, z = point_decoder(), torch.randn(B, D), torch.randn(K, B, L)
+    observed = torch.rand(B, D) > 0.4
+    observed[0] = False
+    observed[0, 2] = True
+    losses = decoder.losses(x, observed, z)
+    assert list(losses) == ["reconstruction"]
+    predicted = decoder.predict(z).detach().numpy()
+    for k, b in itertools.product(range(K), range(B)):
+        o = observed[b].numpy()
+        expected = np.mean((predicted[k, b, o] - x[b].numpy()[o]) ** 2)
+        assert losses["reconstruction"][k, b].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_point_loss_of_a_row_without_observations_is_zero() -> None:
+    observed = torch.ones(B, D, dtype=torch.bool)
+    observed[1] = False
+    loss = point_decoder().losses(torch.randn(B, D), observed, torch.randn(K, B, L))["reconstruction"]
+    assert (loss[:, 1] == 0).all()
+    assert (loss[:, 0] > 0).all()
+
+
+def test_draws_are_decoded_one_by_one() -> None:
+    decoder, z = point_decoder(), torch.randn(K, B, L)
+    predicted = decoder.predict(z)
+    assert predicted.shape == (K, B, D)
+    torch.testing.assert_close(predicted, torch.stack([decoder.net(z[k]) for k in range(K)]))
+
+
+# Objectives
+
+
+@pytest.fixture
+def model() -> LatentModel:
+    widths = {"a": D, "b": D + 2}
+    return LatentModel(
+        encoders={p: mlp(d, [H], PLAIN) for p, d in widths.items()},
+        posteriors={p: GaussianPosterior(H, L, n_draws=K) for p in widths},
+        prior=StandardNormalPrior(),
+        decoders={p: PointDecoder(nn.Linear(L, d)) for p, d in widths.items()},
+        objective=(grid_of, kl_divergence, mse_alignment),
+    )
+
+
+@pytest.fixture
+def batch() -> Batch:
+    values = {"a": torch.randn(B, D), "b": torch.randn(B, D + 2)}
+    return Batch(values, values, {p: torch.rand(x.shape) > 0.3 for p, x in values.items()})
+
+
+def test_the_diagonal_of_the_grid_is_reconstruction_and_the_rest_cross(model: LatentModel, batch: Batch) -> None:
+    both = {p: model.encode(x, p) for p, x in batch.inputs.items()}
+
+    def loss(source: str, target: str) -> float:
+        decoded = model.decoder(target).predict(both[source].z)
+        squared = (decoded - batch.targets[target]).square().detach().numpy()
+        rows = [(k, b, batch.observed[target][b].numpy()) for k in range(K) for b in range(B)]
+        return float(np.mean([squared[k, b, observed].mean() for k, b, observed in rows]))
+
+    terms = grid_of(model, batch, both)
+    assert terms["reconstruction"].item() == pytest.approx((loss("a", "a") + loss("b", "b")) / 2, rel=1e-5)
+    assert terms["cross_reconstruction"].item() == pytest.approx((loss("a", "b") + loss("b", "a")) / 2, rel=1e-5)
+
+
+def test_kl_is_the_mean_over_rows_and_platforms(model: LatentModel, batch: Batch) -> None:
+    both = {p: model.encode(x, p) for p, x in batch.inputs.items()}
+    by_row = [model.prior.divergence(q) for q in both.values()]
+    torch.testing.assert_close(kl_divergence(model, batch, both)["kl_divergence"], torch.cat(by_row).mean())
+
+
+def test_imputation_decodes_the_mean_with_the_decoder_of_the_target(model: LatentModel, batch: Batch) -> None:
+    mean = model.encode(batch.inputs["a"], "a").distribution.mean
+    torch.testing.assert_close(model.impute(batch.inputs["a"], "a", "b"), model.decoder("b").predict(mean[None])[0])
+    torch.testing.assert_close(model.code(batch.inputs["a"], "a"), mean)
+
+
+def aligned(objective: object, p: Latents, q: Latents, model: LatentModel, batch: Batch) -> float:
+    return objective(model, batch, {"a": p, "b": q})["latent_alignment"].item()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("objective", [mse_alignment, kl_alignment, mmd_alignment])
+def test_alignment_is_symmetric_positive_and_zero_for_equals(
+    objective: object, model: LatentModel, batch: Batch
+) -> None:
+    p, q = some_latents(draws=K), some_latents(draws=K)
+    there, back = aligned(objective, p, q, model, batch), aligned(objective, q, p, model, batch)
+    assert there == pytest.approx(back, rel=1e-6)
+    assert there > 0
+    assert aligned(objective, p, p, model, batch) == pytest.approx(0, abs=1e-6)
+
+
+def test_mse_alignment_by_hand(model: LatentModel, batch: Batch) -> None:
+    p = latents(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.ones(2, 2))
+    q = latents(torch.tensor([[1.0, 0.0], [3.0, 1.0]]), 5 * torch.ones(2, 2))
+    assert aligned(mse_alignment, p, q, model, batch) == pytest.approx((0 + 4 + 9 + 1) / 4)
+
+
+def test_kl_alignment_by_hand(model: LatentModel, batch: Batch) -> None:
+    p = latents(torch.zeros(1, 2), torch.ones(1, 2))
+    q = latents(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 2.0]]))
+    # KL(N(0,1), N(1,1)) is 1/2 both ways; KL(N(0,1), N(0,2²)) = log 2 + 1/8 - 1/2, and back 2 - log 2 - 1/2.
+    expected = (1.0 + (1 / 8 - 1 / 2) + (2 - 1 / 2)) / 2 / 2
+    assert aligned(kl_alignment, p, q, model, batch) == pytest.approx(expected, rel=1e-6)
+
+
+def test_squared_mmd_of_identical_samples_is_zero() -> None:
+    x = torch.randn(30, L)
+    assert squared_mmd(x, x).item() == pytest.approx(0, abs=1e-6)
+    assert squared_mmd(x, x[torch.randperm(30)]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_squared_mmd_grows_with_a_shift_and_ignores_order() -> None:
+    x, y = torch.randn(300, L), torch.randn(400, L)
+    near, far = squared_mmd(x, y + 0.5), squared_mmd(x, y + 2)
+    assert 0 < squared_mmd(x, y) < near < far
+    torch.testing.assert_close(squared_mmd(y + 2, x), far)
+    torch.testing.assert_close(squared_mmd(x[torch.randperm(300)], (y + 2)[torch.randperm(400)]), far)
+
+
+def test_squared_mmd_by_hand() -> None:
+    x, y = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])
+    kernels = [np.exp(-25 / (2 * width)) for width in (0.5, 1, 2, 4, 8)]
+    assert squared_mmd(x, y).item() == pytest.approx(2 - 2 * np.mean(kernels), rel=1e-6)
+
+
+# Blocks
+
+
+def test_residual_of_equal_widths_adds_the_input() -> None:
+    block = hidden_layer(H, H, PLAIN.model_copy(update={"use_residual_blocks": True}))
+    assert isinstance(block, Residual)
+    x = torch.randn(B, H)
+    torch.testing.assert_close(block(x), block.body(x) + x)
+    assert not list(block.shortcut.parameters())
+
+
+def test_residual_of_other_widths_adds_a_linear_map() -> None:
+    block = hidden_layer(H, D, PLAIN.model_copy(update={"use_residual_blocks": True}))
+    assert isinstance(block, Residual)
+    assert isinstance(block.shortcut, nn.Linear)
+    x = torch.randn(B, H)
+    torch.testing.assert_close(block(x), block.body(x) + x @ block.shortcut.weight.T)
+
+
+def test_without_layers_there_is_nothing_but_the_last_linear_map() -> None:
+    x = torch.randn(B, D)
+    assert mlp(D, [], PLAIN)(x) is x
+    (only,) = mlp(D, [], PLAIN, d_out=L)
+    assert isinstance(only, nn.Linear)
+    assert only.weight.shape == (L, D)
+    assert width_after(D, []) == D
+    assert width_after(D, [H, L]) == L
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_layer_is_linear_then_activation(activation: str) -> None:
+    layer = hidden_layer(D, H, ModelSettings(activation=activation, batch_norm=False, dropout_rate=0.0))  # type: ignore[arg-type]
+    x = torch.randn(B, D)
+    linear = next(m for m in layer.modules() if isinstance(m, nn.Linear))
+    function = torch.tanh if activation == "tanh" else getattr(nn.functional, activation)
+    torch.testing.assert_close(layer(x), function(linear(x)))
+
+
+def test_batch_norm_and_dropout_are_there_when_asked_for() -> None:
+    kinds = [type(m) for m in hidden_layer(D, H, ModelSettings(batch_norm=True, dropout_rate=0.5)).children()]
+    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.GELU, nn.Dropout]
+    normed = hidden_layer(D, H, ModelSettings(batch_norm=True, dropout_rate=0.0, activation="tanh"))
+    out = torch.atanh(normed.train()(torch.randn(200, D)))
+    torch.testing.assert_close(out.mean(0), torch.zeros(H), rtol=0, atol=1e-4)
+    torch.testing.assert_close(out.std(0, correction=0), torch.ones(H), rtol=1e-2, atol=0)
