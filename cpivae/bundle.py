@@ -11,6 +11,10 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
 import cpivae
 from cpivae.errors import BundleError
 from cpivae.files import sha256, write_text
@@ -51,6 +55,8 @@ def verify(folder: Path) -> None:
     BundleError
         A file is missing or differs from its checksum, or the format version is unknown.
     """
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"the bundle {folder} is incomplete: {MANIFEST} is missing. Export it again.")
     manifest = _read_manifest(folder)
     for name, expected in manifest["files"].items():
         path = folder / name
@@ -60,9 +66,23 @@ def verify(folder: Path) -> None:
             raise BundleError(f"the bundle {folder} is damaged: {name} differs from its checksum. Export it again.")
 
 
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return a bundle's weights by name.
+
+    Raises
+    ------
+    BundleError
+        The file is not what it should be.
+    """
+    try:
+        return load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise BundleError(f"the bundle {folder} is damaged: {WEIGHTS} cannot be read ({error}).") from None
+
+
 def is_bundle(folder: Path) -> bool:
-    """Say whether a folder claims to be a bundle."""
-    return (folder / MANIFEST).is_file()
+    """Say whether a folder claims to be a bundle, be it one without its manifest."""
+    return (folder / MANIFEST).is_file() or (folder / WEIGHTS).is_file()
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

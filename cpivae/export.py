@@ -14,7 +14,7 @@ from cpivae.config.load import to_yaml, with_values
 from cpivae.config.schema import Config
 from cpivae.config.variants import load_variant
 from cpivae.data.preprocess import Preprocessor
-from cpivae.files import folder_written_whole, share_like_a_new_file, write_text, written_whole
+from cpivae.files import folder_written_whole, share_like_a_new_file, write_text
 from cpivae.names import RunFiles
 from cpivae.training.folder import RunFolder, write_preprocessor
 
@@ -33,8 +33,7 @@ def export_run(run: Path, output: Path) -> Path:
     metrics = _metrics(folder, config)
     with folder_written_whole(output) as beside:
         write_text(beside / RunFiles.CONFIG, to_yaml(config))
-        with written_whole(beside / WEIGHTS) as weights:  # safetensors makes its files private
-            save_file({name: w.contiguous() for name, w in folder.weights().items()}, weights)
+        save_file({name: w.contiguous() for name, w in folder.weights().items()}, beside / WEIGHTS)
         share_like_a_new_file(beside / WEIGHTS)  # safetensors writes for its owner only
         for platform, preprocessor in preprocessors.items():
             write_preprocessor(beside, platform, preprocessor)

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 
-from cpivae.bundle import WEIGHTS, is_bundle, verify
+from cpivae.bundle import is_bundle, read_weights, verify
 from cpivae.config.load import load_config
 from cpivae.config.schema import Config
 from cpivae.data.preprocess import Preprocessor
@@ -106,7 +105,7 @@ def load_imputer(path: Path) -> Imputer:
         raise FolderError(f"there is no folder {path}; a bundle or a run folder is needed.")
     if is_bundle(path):
         verify(path)
-        weights = load_file(path / WEIGHTS)
+        weights = read_weights(path)
     elif (path / "trials.csv").is_file():
         raise FolderError(
             f"{path} is a sweep folder. Use its bundle {path / 'best'}, or one of the folders in trials/."

@@ -218,9 +218,16 @@ def test_a_shortened_file_is_named(copied: Path, name: str) -> None:
         load_imputer(copied)
 
 
-def test_without_a_manifest_it_is_no_bundle(copied: Path) -> None:
+def test_without_its_manifest_it_is_incomplete(copied: Path) -> None:
     (copied / MANIFEST).unlink()
-    with pytest.raises(FolderError, match="is not a finished run folder"):
+    with pytest.raises(BundleError, match=r"is incomplete: MANIFEST\.json is missing"):
+        load_imputer(copied)
+
+
+def test_weights_that_are_none_are_refused_even_with_a_valid_manifest(copied: Path) -> None:
+    (copied / WEIGHTS).write_bytes(b"not safetensors at all")
+    write_manifest(copied)
+    with pytest.raises(BundleError, match=r"weights\.safetensors cannot be read"):
         load_imputer(copied)
 
 

@@ -102,7 +102,7 @@ def _require_scorable(platform: str, validation_rows: npt.NDArray[np.float64]) -
     varies = np.array([np.unique(column[~np.isnan(column)]).size > 1 for column in validation_rows.T])
     if not (enough & varies).any():
         raise DataError(
-            f"platform {platform}: no feature has {MIN_SAMPLES['val']} different observed values among the "
+            f"platform {platform}: no feature has {MIN_SAMPLES['val']} observed values that vary among the "
             f"{len(validation_rows)} validation rows, so no correlation exists. Enlarge data.splits.val."
         )
 
