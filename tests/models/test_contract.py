@@ -96,7 +96,9 @@ def assert_every_parameter_learns(config: Config) -> None:
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     assert gradients
-    idle = [name for name, g in gradients.items() if g is None or not g.any() or not g.isfinite().all()]
+    assert all(g is None or g.isfinite().all() for g in gradients.values())
+    # Rounding errors, such as those of a bias before batch norm, are no gradient.
+    idle = [name for name, g in gradients.items() if g is None or g.abs().max() < 1e-6]
     assert idle == []
 
 

@@ -65,6 +65,6 @@ def test_more_gpus_than_there_are_are_refused(tiny_config: TinyConfig) -> None:
 def test_a_run_computes_with_the_threads_it_names(
     tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path
 ) -> None:
-    torch.set_num_threads(1)
-    fit(tiny_config(hardware__threads=2, training__max_epochs=1), prepared, tmp_path / "run", name="exp")
-    assert torch.get_num_threads() == 2
+    torch.set_num_threads(2)
+    fit(tiny_config(hardware__threads=1, training__max_epochs=1), prepared, tmp_path / "run", name="exp")
+    assert torch.get_num_threads() == 1

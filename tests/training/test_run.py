@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -334,7 +335,7 @@ def test_noise_is_added_to_training_inputs_only(
 
     def batches(std: float) -> tuple[list[Batch], list[Batch]]:
         seen.update({True: [], False: []})
-        train(training__data_augmentation__gaussian_noise_std=std, training__max_epochs=1)
+        train(training__data_augmentation__gaussian_noise_std=std)
         return seen[True], seen[False]
 
     quiet_training, quiet_evaluation = batches(0.0)
@@ -347,6 +348,9 @@ def test_noise_is_added_to_training_inputs_only(
             assert torch.equal(quiet.targets[p], noisy.targets[p])
             assert torch.equal(quiet.observed[p], noisy.observed[p])
             added.append((noisy.inputs[p] - quiet.inputs[p]).flatten())
+    first_batches = [added[2 * len(quiet_training) * epoch // 3] for epoch in range(3)]
+    repeated = [torch.allclose(one, other, atol=1e-4) for one, other in combinations(first_batches, 2)]
+    assert not any(repeated)  # every epoch has its own noise
     in_training = torch.cat(added[: 2 * len(quiet_training)])
     assert in_training.std().item() == pytest.approx(0.5, rel=0.05)
     assert in_training.mean().item() == pytest.approx(0, abs=0.03)

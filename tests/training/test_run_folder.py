@@ -198,11 +198,16 @@ def test_weights_fit_the_model(run: RunResult, data: PreparedData) -> None:
 # TensorBoard
 
 
-@pytest.fixture(scope="module")
-def events(run: RunResult) -> EventAccumulator:
-    accumulator = EventAccumulator(str(run.folder.path / "tensorboard_logs"))
+def read_events(folder: Path) -> EventAccumulator:
+    everything = {"scalars": 0, "histograms": 0}
+    accumulator = EventAccumulator(str(folder / "tensorboard_logs"), size_guidance=everything)
     accumulator.Reload()
     return accumulator
+
+
+@pytest.fixture(scope="module")
+def events(run: RunResult) -> EventAccumulator:
+    return read_events(run.folder.path)
 
 
 def test_tensorboard_shows_what_metrics_hold(run: RunResult, events: EventAccumulator) -> None:
@@ -226,9 +231,7 @@ def test_tensorboard_shows_histograms_on_request(
     assert all(len(events.Histograms(name)) == 3 for name in shown)
 
     fit(tiny_config(**SETTINGS, logging__weight_histograms=True), data, tmp_path / "run", name="exp")
-    weights_only = EventAccumulator(str(tmp_path / "run" / "tensorboard_logs"))
-    weights_only.Reload()
-    assert set(weights_only.Tags()["histograms"]) == {f"weights/{name}" for name in parameters}
+    assert set(read_events(tmp_path / "run").Tags()["histograms"]) == {f"weights/{name}" for name in parameters}
 
 
 # Opening
