@@ -48,11 +48,6 @@ def synthetic_data(config: Config, n_rows: int, features: dict[str, int], seed: 
     return prepare(pair_from_frames(frames), config.data)
 
 
-def data_bytes(data: PreparedData) -> int:
-    """Return the size of the arrays that trials share."""
-    return sum(array.nbytes for tables in (data.values, data.observed) for array in tables.values())
-
-
 def machine() -> str:
     """Describe the machine in one line."""
     cpuinfo = Path("/proc/cpuinfo")

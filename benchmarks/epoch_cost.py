@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import FEATURES_A, FEATURES_B, N_TRAIN, N_VAL, data_bytes, machine, settings, spread, synthetic_data
+from common import FEATURES_A, FEATURES_B, N_TRAIN, N_VAL, machine, settings, spread, synthetic_data
 
 from cpivae.config.schema import Config
 from cpivae.data.module import BatchRows, PairedRows
@@ -146,7 +146,7 @@ def in_ray_trial(config: Config, data: PreparedData, folder: Path) -> None:
     """The same inside a worker process of Ray Tune, every epoch reported to it as a sweep's trials do."""
     from cpivae.tuning.sweep import _set_ray_environment
 
-    _set_ray_environment()
+    _set_ray_environment()  # before Ray is imported, which reads it once
     from ray import tune
 
     from cpivae.tuning.engine import local_ray
@@ -155,7 +155,7 @@ def in_ray_trial(config: Config, data: PreparedData, folder: Path) -> None:
         run_rounds(config, data, folder, tune.report)
 
     run_config = tune.RunConfig(name="ray", storage_path=str(folder), verbose=0)
-    with local_ray(data_bytes(data)):
+    with local_ray(data.nbytes):
         results = tune.Tuner(tune.with_parameters(trainable, data=data), run_config=run_config).fit()
         if results.errors:
             raise results.errors[0]

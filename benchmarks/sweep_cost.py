@@ -11,8 +11,9 @@ is read from what it leaves behind or from the outside, so that the measured pro
 * epochs' share: seconds spent in epochs / seconds between a worker's first and last epoch.
 * memory: a thread reads /proc of this process and its children a few times a second.  ``shared`` is the
   proportional share (PSS) of Ray's object store summed over all processes: 1.0 x data is one copy.  ``private`` is
-  a worker's unique memory (USS).  A second, short sweep on four times the rows shows by how much a worker's private
-  memory, and this process's, grow with the data: 0 for data held once, 1 for a copy of its own.
+  a worker's unique memory (USS).  Two more sweeps of two trials each, one on four times the rows, show by how much it
+  grows with the data: 0 for data held once, 1 for a copy of its own.  A weak reference tells whether the arrays live
+  on in the sweep's own process.
 """
 
 from __future__ import annotations
@@ -20,19 +21,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import psutil
-from common import FEATURES_A, FEATURES_B, N_TRAIN, N_VAL, data_bytes, machine, settings, synthetic_data
+from common import FEATURES_A, FEATURES_B, N_TRAIN, N_VAL, machine, settings, synthetic_data
+from memory import Memory, report_growth, report_memory, sampled
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from cpivae.config.space import make_space
@@ -47,62 +45,7 @@ SPACE = {
 }
 """Nothing that changes the size of a model, so that trials and their memory compare."""
 
-MB = 1e6
 PARTS = ("stop, propose, build model", "write run folder", "Trainer to TensorBoard", "to the first epoch")
-
-
-@dataclass
-class Memory:
-    """What the sampling thread saw, in bytes."""
-
-    data: int
-    driver: int = 0
-    """Peak private memory of this process while trials ran."""
-    shared: int = 0
-    """Peak of the object store's pages in use, each counted once."""
-    mapped: int = 0
-    """Most processes that had the object store's data mapped at a time."""
-    workers: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """Private memory of every worker, over time."""
-
-    def worker_peak(self) -> float:
-        return statistics.median(max(seen) for seen in self.workers.values())
-
-
-@contextmanager
-def sampled(data: int) -> Iterator[Memory]:
-    """Watch memory while the block runs."""
-    memory, over = Memory(data), threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.5):
-            sample(memory)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield memory
-    finally:
-        over.set()
-        thread.join()
-
-
-def sample(memory: Memory) -> None:
-    """Add one look at this process and the Ray processes below it."""
-    me, shared, mapped = psutil.Process(), 0, 0
-    for process in [me, *me.children(recursive=True)]:
-        try:
-            is_trial = process.cmdline()[:1] in (["ray::ImplicitFunc"], ["ray::ImplicitFunc.train"])
-            maps = [m for m in process.memory_maps(grouped=True) if "plasma" in m.path]
-            shared += sum(m.pss for m in maps)
-            mapped += any(m.rss > memory.data / 2 for m in maps)
-            if is_trial:
-                memory.workers[process.pid].append(process.memory_full_info().uss)
-        except psutil.Error:
-            continue
-    memory.shared, memory.mapped = max(memory.shared, shared), max(memory.mapped, mapped)
-    if memory.workers:
-        memory.driver = max(memory.driver, me.memory_full_info().uss)
 
 
 @dataclass
@@ -139,7 +82,7 @@ def by_worker(result: SweepResult) -> dict[int, list[TrialTimes]]:
 def run(
     options: argparse.Namespace, folder: Path, *, rows: int, trials: int, epochs: int
 ) -> tuple[SweepResult, Memory]:
-    n_val = max(4, rows * N_VAL // N_TRAIN)
+    n_val = max(4, options.rows * N_VAL // N_TRAIN)  # fixed: one validation batch, whatever the number of rows
     asha = {"tuning.asha.grace_period": max(1, epochs // 3), "tuning.max_concurrent": 2}
     values: dict[str, Any] = {"tuning.n_trials": trials, "tuning.max_epochs": epochs, "tuning.keep_weights": 1, **asha}
     config = sweep_config(settings(rows, n_val, values))
@@ -149,7 +92,7 @@ def run(
     def take() -> PreparedData:
         return held.pop()
 
-    with sampled(data_bytes(held[0])) as memory:
+    with sampled(held[0]) as memory:
         space = make_space(SPACE, config, "benchmark")
         result = run_sweep(config, space, take, folder, study_name="benchmark", say=lambda _: None)
     return result, memory
@@ -171,22 +114,6 @@ def report_times(result: SweepResult, seconds: float) -> None:
     print(f"share of the workers' time spent in epochs: {inside / whole:.1%}")
 
 
-def report_memory(seen: Memory) -> None:
-    print(f"data {seen.data / MB:.0f} MB, mapped by up to {seen.mapped} processes at a time;")
-    print(f"    shared memory in use: {seen.shared / seen.data:.2f} x data (target: about 1)")
-    traces = [trace for trace in seen.workers.values() if len(trace) >= 8]
-    halves = [max(trace[len(trace) // 2 :]) / max(trace[: len(trace) // 2]) for trace in traces]
-    if halves:
-        print(f"    a worker's private peak, second half of the sweep over the first: {max(halves):.2f} x")
-
-
-def report_growth(small: Memory, large: Memory) -> None:
-    more = large.data - small.data
-    print(f"with data of {large.data / MB:.0f} MB instead, private memory grows by")
-    print(f"    {(large.worker_peak() - small.worker_peak()) / more:+.2f} x data in a worker (target: about 0)")
-    print(f"    {(large.driver - small.driver) / more:+.2f} x data in the sweep's own process")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=N_TRAIN, help="training rows")
@@ -203,12 +130,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         started = time.perf_counter()
         sizes = {"trials": options.trials, "epochs": options.epochs}
-        result, small = run(options, Path(name) / "sweep", rows=options.rows, **sizes)
+        result, memory = run(options, Path(name) / "sweep", rows=options.rows, **sizes)
         report_times(result, time.perf_counter() - started)
-        report_memory(small)
+        report_memory(memory)
         if not options.quick:
-            _, large = run(options, Path(name) / "large", rows=4 * options.rows, trials=2, epochs=2)
-            report_growth(small, large)
+            pair = [run(options, Path(name) / str(n), rows=n * options.rows, trials=2, epochs=1)[1] for n in (1, 4)]
+            report_growth(*pair)
 
 
 if __name__ == "__main__":

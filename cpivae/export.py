@@ -58,6 +58,13 @@ def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: 
                     f"{scores[f'{name}_corr_median']:.3f} | {scores[f'{name}_mean_feature_r2']:.3f} | "
                     f"{scores[f'{name}_n_features']:.0f} |"
                 )
+    held = max(p.training_rows_inside for p in preprocessors.values())
+    disclosed = (
+        f"\n**This folder holds the scaled values of {held} training samples**, because gaps are filled from the "
+        "nearest of them (`missing_value_strategy: knn`). Share it as you would share those samples.\n"
+        if held
+        else ""
+    )
     tested = "" if metrics["test"] else (
         "\nThe validation samples chose this model, so its scores there are too good by some unknown amount; "
         "no test samples have been looked at.\n"
@@ -69,7 +76,7 @@ def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: 
 | prediction | samples | mean r per feature | median r | mean R2 per feature | features scored |
 |---|---|---|---|---|---|
 {chr(10).join(rows)}
-{tested}
+{tested}{disclosed}
 ## Use
 
     cpivae impute --experiment_dir THIS_FOLDER --input_data new_a.csv \\

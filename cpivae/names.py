@@ -9,7 +9,7 @@ from typing import Final, Literal
 PLATFORMS: Final = ("a", "b")
 """Keys of the two platforms, everywhere and in this order."""
 
-#: All (source, target) pairs of platforms, with the target's metric prefix.
+#: All (source, target) pairs of platforms.
 DIRECTIONS: Final = tuple((source, target) for target in PLATFORMS for source in PLATFORMS)
 
 Split = Literal["train", "val", "test"]

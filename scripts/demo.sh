@@ -2,17 +2,17 @@
 # From nothing to imputed samples, on real SomaScan data: about three minutes on two CPU cores once installed.
 # bash scripts/demo.sh [FOLDER]: where to put everything, by default a new folder below demo_output/.
 set -euo pipefail
-out="$(realpath -m "${1:-}")"
+out="${1:+$(realpath -m "$1")}"
 cd "$(dirname "$0")/.."
 . scripts/venv.sh
 
-[ $# -gt 0 ] || out="demo_output/$(date +%Y%m%d-%H%M%S)"
+out="${out:-demo_output/$(date +%Y%m%d-%H%M%S)}"
 data="$out/data"
 
 say() { printf '\n== %s\n' "$*"; }
 run() { printf '$ %s\n' "$*"; "$@"; }
 
-say "1. A real pair: 170 plasma samples, proteins measured by two different reagents each"
+say "1. A real pair of 170 plasma samples: one SomaScan reagent of 4,721 proteins (b), another one of some (a)"
 run cpivae example somascan --output_dir "$data"
 
 say "2. A sweep: Optuna proposes 16 settings of joint_vae, ASHA stops the hopeless ones"

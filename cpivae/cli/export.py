@@ -29,6 +29,10 @@ def export(
     run = experiment_dir if sweep is None else _run_of(sweep, trial)
     assert run is not None
     print(f"exported {run} to {export_run(run, output)}")
+    from cpivae.training.folder import RunFolder
+
+    if any(p.training_rows_inside for p in RunFolder.open(run).preprocessors().values()):
+        print("warning: the bundle holds the scaled values of the training samples (missing_value_strategy: knn)")
 
 
 def _run_of(sweep: Path, trial: int | None) -> Path:
@@ -40,4 +44,10 @@ def _run_of(sweep: Path, trial: int | None) -> Path:
     known = {record.number: record for record in folder.records()}
     if trial not in known:
         raise CpivaeError(f"{sweep} has no trial {trial}; it has {len(known)}, numbered from 0 (see trials.csv).")
-    return folder.trial(known[trial]).path
+    run = folder.trial(known[trial])
+    if not run.final_model.is_file():
+        raise CpivaeError(
+            f"the weights of trial {trial} ({known[trial].state}) were not kept; tuning.keep_weights is "
+            f"{folder.config().tuning.keep_weights}. Train it again with --config {run.path / 'config.yaml'}"
+        )
+    return run.path

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cpivae.cli.options import Transpose
+from cpivae.errors import DataError
 
 Platform = Literal["a", "b"]
 
@@ -33,6 +34,10 @@ def impute(
     outputs = [output] if output_latent is None else [output, output_latent]
     for path in outputs:
         require_output(path)
+    if len({path.resolve() for path in (input_data, *outputs)}) < 1 + len(outputs):
+        raise DataError(
+            "--input_data, --output and --output_latent must be different files: one would replace another."
+        )
     imputer = load_imputer(experiment_dir)
     table = read_table(input_data, transpose=transpose)
     imputed = imputer.impute(table, source_platform, target_platform, allow_missing=allow_missing)

@@ -32,10 +32,10 @@ Set = Annotated[
 ]
 
 
-def load_settings(config: str, overrides: list[str]) -> Config:
+def load_settings(config: str, overrides: list[str], *, transpose: bool) -> Config:
     """Read settings and make their paths independent of the working directory."""
     from cpivae.config.load import load_config, with_values
 
-    loaded = load_config(config, overrides)
+    loaded = load_config(config, [*overrides, *(["data.transpose=true"] if transpose else [])])
     table = loaded.data.samples_table
     return loaded if table is None else with_values(loaded, {"data.samples_table": str(table.resolve())})

@@ -30,13 +30,13 @@ def train(
         Path | None, typer.Option("--resume_from_checkpoint", help="Continue from a run's checkpoints/last.ckpt.")
     ] = None,
     fast_dev_run: Annotated[
-        bool, typer.Option("--fast_dev_run", help="Try one batch of everything and leave nothing behind.")
+        bool, typer.Option("--fast_dev_run", help="Try one batch of training and validation and leave nothing.")
     ] = False,
     transpose: Transpose = False,
     set: Set = None,
 ) -> None:
     """Train one configuration and evaluate its best epoch on the test samples."""
-    settings = load_settings(config, set or [])
+    settings = load_settings(config, set or [], transpose=transpose)
 
     from cpivae.data.prepare import read_and_prepare
     from cpivae.files import require_new_folder
@@ -45,7 +45,7 @@ def train(
     version = plain_name(version or f"version_{datetime.now():%Y%m%d-%H%M%S}")
     path = output_dir / experiment_name / version
     require_new_folder(path)
-    data, lines = read_and_prepare({"a": platform_a, "b": platform_b}, settings.data, transpose=transpose)
+    data, lines = read_and_prepare({"a": platform_a, "b": platform_b}, settings.data)
     print("\n".join(lines))
     n_parameters = count_parameters(build_module(settings, data))
     print(f"{settings.model.model_type}: {n_parameters:,} parameters")
@@ -67,7 +67,7 @@ def train(
 
 
 class EpochLines:
-    """Prints a line per epoch; an object without state, so that it can travel to a worker process."""
+    """Prints a line per epoch; a plain object, so that it can travel to a worker process."""
 
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs

@@ -66,9 +66,9 @@ def tune(
         "seed": seed,
     }
     options = [f"tuning.{name}={value}" for name, value in given.items() if value is not None]
-    # A metric given here brings its own direction.
-    options += ["tuning.mode=null"] if metric is not None else []
-    settings = load_settings(config, [*(set or []), *options])
+    # A metric given here brings its own direction, unless --set names one.
+    direction = ["tuning.mode=null"] if metric is not None else []
+    settings = load_settings(config, [*direction, *(set or []), *options], transpose=transpose)
 
     from cpivae.config.space import load_space
     from cpivae.data.prepare import PreparedData, read_and_prepare
@@ -79,7 +79,7 @@ def tune(
     base = sweep_config(settings)
 
     def read() -> PreparedData:
-        data, lines = read_and_prepare({"a": platform_a, "b": platform_b}, base.data, transpose=transpose)
+        data, lines = read_and_prepare({"a": platform_a, "b": platform_b}, base.data)
         print("\n".join(lines))
         return data
 

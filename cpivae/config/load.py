@@ -72,6 +72,8 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> list[str]:
         elif problem["type"] == "value_error":
             message = str(problem["ctx"]["error"])
             lines += [f"{where}: {message}" if where else line for line in message.splitlines()]
+        elif problem["type"] == "model_type" and problem["input"] is None:
+            lines.append(f"{where}: the section is empty; indent its settings below it, or remove the line")
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"{where}: {message}, got {_shown(problem['input'])}")

@@ -94,6 +94,8 @@ class LogTransforms(Section):
 class DataSettings(Section):
     """How rows are split and values prepared; everything is learnt on training rows only."""
 
+    transpose: bool = False
+    """Features are rows in the tables, and samples are columns."""
     splits: Splits = Splits()
     random_seed: int = Field(42, ge=0, lt=2**32)
     """Seed of the split: the same ids and seed give the same split, in whatever order the rows come."""
@@ -104,7 +106,8 @@ class DataSettings(Section):
     normalization_method: Literal["zscore", "minmax", "robust"] = "zscore"
     """Scaling per feature: zscore (mean, sd), minmax (0 to 1) or robust (median, interquartile range)."""
     missing_value_strategy: Literal["mean", "median", "knn", "drop"] = "mean"
-    """How the model's input is filled: mean, median, knn (5 nearest training rows), or drop features with gaps."""
+    """How the model's input is filled: mean, median, knn (5 nearest training rows, which every bundle then holds in
+    scaled form), or drop features with gaps."""
     log_transform: LogTransforms = LogTransforms()
 
     @model_validator(mode="after")
@@ -192,6 +195,12 @@ class LoggingSettings(Section):
     """Histograms of gradients, once an epoch."""
     weight_histograms: bool = False
     """Histograms of weights, once an epoch."""
+
+    @model_validator(mode="after")
+    def _histograms_have_a_place(self) -> LoggingSettings:
+        if not self.tensorboard and (self.gradient_histograms or self.weight_histograms):
+            raise ValueError("histograms are written to TensorBoard; set logging.tensorboard to true")
+        return self
 
 
 class AshaSettings(Section):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,14 @@ class PreparedData:
     def n_features(self) -> dict[str, int]:
         """Number of features the model knows, by platform."""
         return {platform: len(p.features) for platform, p in self.preprocessors.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of what a model learns from: the samples and their splits, the features, and the files."""
+        files = [source.get("sha256") for source in self.sources.values()]
+        features = [p.features for p in self.preprocessors.values()]
+        described = json.dumps([list(self.splits.items()), features, files])
+        return hashlib.sha256(described.encode()).hexdigest()
 
     @property
     def nbytes(self) -> int:
@@ -88,11 +99,9 @@ def prepare(pair: Pair, settings: DataSettings) -> PreparedData:
     return PreparedData(splits, values, observed, preprocessors, _describe(pair, preprocessors))
 
 
-def read_and_prepare(
-    paths: dict[str, Path], settings: DataSettings, *, transpose: bool = False
-) -> tuple[PreparedData, list[str]]:
+def read_and_prepare(paths: dict[str, Path], settings: DataSettings) -> tuple[PreparedData, list[str]]:
     """Read two tables and prepare them; also return lines that tell the user what happened."""
-    pair = read_pair(paths, transpose=transpose)
+    pair = read_pair(paths, transpose=settings.transpose)
     data = prepare(pair, settings)
     return data, pair.join_report() + data.report()
 

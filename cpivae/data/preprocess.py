@@ -6,6 +6,7 @@ units, where the neighbours of ``knn`` are comparable.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +29,18 @@ Floats = npt.NDArray[np.float64]
 SCALERS = {"zscore": StandardScaler, "minmax": MinMaxScaler, "robust": RobustScaler}
 
 
+TANGENT_AT = 0.5
+"""Where the logarithm goes over into its tangent, and ..."""
+TANGENT_RUN = TANGENT_AT * math.log(2)
+"""... how far the tangent runs while it climbs by one."""
+
+
 class ShiftedLog2(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """log2(x + shift) per feature, ``shift_`` the smallest number >= 0 that lifts every training value to 1 or more.
 
-    A new value below the training range is held at half of that floor, so that its log exists (-1).
+    Below half of that, where only new values lie, the curve goes on as its tangent: every number has an image, and
+    every image comes back as the number it was.
     """
-
-    FLOOR = 0.5
 
     def fit(self, X: Floats, y: None = None) -> ShiftedLog2:  # noqa: ARG002
         self.shift_ = np.maximum(0.0, 1.0 - np.nanmin(X, axis=0))
@@ -42,12 +48,18 @@ class ShiftedLog2(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Floats) -> Floats:
-        lifted: Floats = np.log2(np.maximum(X + self.shift_, self.FLOOR))
-        return lifted
+        lifted = X + self.shift_
+        image: Floats = np.where(
+            lifted < TANGENT_AT,
+            math.log2(TANGENT_AT) + (lifted - TANGENT_AT) / TANGENT_RUN,
+            np.log2(np.maximum(lifted, TANGENT_AT)),
+        )
+        return image
 
     def inverse_transform(self, X: Floats) -> Floats:
-        lowered: Floats = np.exp2(X) - self.shift_
-        return lowered
+        tangent = TANGENT_AT + (X - math.log2(TANGENT_AT)) * TANGENT_RUN
+        lifted: Floats = np.where(math.log2(TANGENT_AT) > X, tangent, np.exp2(X))
+        return lifted - self.shift_
 
 
 _TRUSTED = [f"{ShiftedLog2.__module__}.{ShiftedLog2.__qualname__}", "numpy.dtype"]
@@ -55,7 +67,7 @@ _TRUSTED = [f"{ShiftedLog2.__module__}.{ShiftedLog2.__qualname__}", "numpy.dtype
 
 
 class Affine(NamedTuple):
-    """How scaled units become original ones: ``y = center + scale * x``, then ``exp2(y) - shift`` where logged."""
+    """How scaled units become original ones: ``y = center + scale * x``, where logged the inverse of ShiftedLog2."""
 
     center: Floats
     scale: Floats
@@ -83,6 +95,12 @@ class Preprocessor:
             if step[0] != "fill":
                 values = step[1].inverse_transform(values)
         return values
+
+    @property
+    def training_rows_inside(self) -> int:
+        """Number of training rows that the fitted pipeline holds: all of them for ``knn``, otherwise none."""
+        fill = self.pipeline.named_steps["fill"]
+        return len(fill._fit_X) if isinstance(fill, KNNImputer) else 0
 
     def affine(self) -> Affine:
         """Return the inverse in closed form, for metrics on tensors."""

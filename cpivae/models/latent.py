@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast, final
 
+import torch
 from torch import Tensor, nn
 
 from cpivae.batch import Batch
@@ -54,7 +55,9 @@ class LatentModel(CrossPlatformModel):
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         latents = {platform: self.encode(x, platform) for platform, x in batch.inputs.items()}
-        return {name: value for part in self.objective for name, value in part(self, batch, latents).items()}
+        terms = {name: value for part in self.objective for name, value in part(self, batch, latents).items()}
+        penalties = {name for q in latents.values() for name in q.penalties}
+        return terms | {name: torch.stack([q.penalties[name] for q in latents.values()]).mean() for name in penalties}
 
     def code(self, x: Tensor, source: str) -> Tensor:
         return self.encode(x, source).code

@@ -67,7 +67,9 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
     widths = x.shape[-1] * 2.0 ** torch.arange(-2, 3, device=x.device, dtype=x.dtype)
 
     def kernel(u: Tensor, v: Tensor) -> Tensor:
-        squared = (u.unsqueeze(1) - v.unsqueeze(0)).square().sum(-1)  # (M, N)
+        # |u - v|² = |u|² + |v|² - 2uv, without an (M, N, L) array between
+        squared = u.square().sum(-1).unsqueeze(1) + v.square().sum(-1) - 2 * u @ v.T  # (M, N)
+        squared = squared.clamp(min=0)
         return torch.exp(-squared / (2 * widths.view(-1, 1, 1))).mean()
 
     return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)

@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from cpivae.config.schema import Config
-from cpivae.errors import TrainingDivergedError
+from cpivae.errors import MetricError, TrainingDivergedError, did_you_mean
 from cpivae.files import link_or_copy
 from cpivae.names import RunFiles
 from cpivae.training.folder import RunFolder
@@ -82,6 +82,10 @@ class StopWhenDiverged(Callback):
         self.metric = metric
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        reported = [k for k in trainer.callback_metrics if k.startswith("val_")]
+        if self.metric not in reported:
+            hint = did_you_mean(self.metric, reported)
+            raise MetricError(f"no epoch reports '{self.metric}'.{hint} Reported: {', '.join(sorted(reported))}")
         for name in ("val_total_loss", self.metric):
             value = float(trainer.callback_metrics[name])
             if not math.isfinite(value):
@@ -89,6 +93,16 @@ class StopWhenDiverged(Callback):
                     f"training diverged in epoch {trainer.current_epoch}: {name} is {value}. "
                     "Try a lower training.learning_rate or a smaller training.gradient_clip_val."
                 )
+
+
+class Threads(Callback):
+    """Sets the number of CPU threads in every process of the run; Lightning chooses its own for spawned ones."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        torch.set_num_threads(self.threads)
 
 
 class StepPlateau(Callback):
@@ -107,7 +121,13 @@ class Histograms(Callback):
     def __init__(self, *, weights: bool, gradients: bool) -> None:
         self.weights, self.gradients = weights, gradients
 
-    def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    # Not after the backward pass: under 16-mixed gradients are still multiplied by the loss scale there.
+    def on_before_optimizer_step(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        optimizer: torch.optim.Optimizer,  # noqa: ARG002
+    ) -> None:
         if self.gradients and trainer.is_last_batch:
             for name, parameter in pl_module.named_parameters():
                 if parameter.grad is not None:

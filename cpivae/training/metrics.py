@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from cpivae.data.preprocess import Affine
+from cpivae.data.preprocess import TANGENT_AT, TANGENT_RUN, Affine
 
 MIN_OBSERVED = 3
 """A feature with fewer observed values has no correlation worth the name."""
@@ -28,7 +30,10 @@ class OriginalScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.center + self.scale * x.double()
-        return y if self.shift is None else torch.exp2(y) - self.shift
+        if self.shift is None:
+            return y
+        tangent = TANGENT_AT + (y - math.log2(TANGENT_AT)) * TANGENT_RUN  # as ShiftedLog2.inverse_transform
+        return torch.where(y < math.log2(TANGENT_AT), tangent, torch.exp2(y)) - self.shift
 
     @property
     def origin(self) -> Tensor:

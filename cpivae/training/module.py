@@ -18,6 +18,9 @@ from cpivae.models.base import CrossPlatformModel
 from cpivae.names import DIRECTIONS, TOTAL_LOSS, prediction
 from cpivae.training.metrics import OriginalScale, PredictionScores
 
+FINGERPRINT, TRAINING = "cpivae_data", "cpivae_training"
+"""What checkpoints of ours hold beside Lightning's keys."""
+
 _VALIDATION_SEED = 0
 """Every epoch is validated with the same random draws, so that epochs compare."""
 
@@ -31,11 +34,14 @@ class PairLightning(pl.LightningModule):
         weights: dict[str, float],
         training: TrainingSettings,
         scales: dict[str, Affine],
+        fingerprint: str = "",
     ) -> None:
+        """``fingerprint``: of the data, kept in checkpoints so that none is continued on other samples."""
         super().__init__()
         self.model = model
         self.weights = weights
         self.training_settings = training
+        self.fingerprint = fingerprint
         self.scales = nn.ModuleDict({p: OriginalScale(affine) for p, affine in scales.items()})
         self.scores = nn.ModuleDict(
             {
@@ -58,6 +64,10 @@ class PairLightning(pl.LightningModule):
         if unweighted:
             raise ConfigError("loss_weights", [f"the model's loss terms {listed(unweighted)} have no weight"])
         return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[FINGERPRINT] = self.fingerprint
+        checkpoint[TRAINING] = self.training_settings.model_dump(mode="json")
 
     def on_train_epoch_start(self) -> None:
         # Dropout, noise and draws depend on (seed, epoch, process) alone: a resumed run repeats them.

@@ -14,7 +14,10 @@ from cpivae.files import link_or_copy, written_whole
 from cpivae.names import RunFiles
 from cpivae.training.callbacks import append_row
 from cpivae.training.folder import RunFolder, read_checkpoint
-from cpivae.training.module import PairLightning
+from cpivae.training.module import FINGERPRINT, TRAINING, PairLightning
+
+_IN_THE_OPTIMISER = ("optimizer", "learning_rate", "weight_decay", "scheduler")
+"""Settings that come back with the optimiser's state, whatever the new settings say."""
 
 
 def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
@@ -23,7 +26,7 @@ def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        It is no checkpoint, holds weights only, is of another architecture or other tables, or has no epoch to go.
+        It is no checkpoint, holds weights only, is of another model, data or optimiser, or has no epoch to go.
     """
     checkpoint = read_checkpoint(path)
     saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
@@ -43,6 +46,19 @@ def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
             f"Use a run's {RunFiles.CHECKPOINTS}/{RunFiles.LAST}."
         )
     settings = module.training_settings
+    if checkpoint.get(FINGERPRINT) != module.fingerprint:
+        raise CheckpointError(
+            f"the checkpoint {path} was trained on other samples, features or splits, so rows that it has learnt could "
+            "be among the new test rows. Use the same tables and the same data settings."
+        )
+    now, then = settings.model_dump(mode="json"), checkpoint.get(TRAINING, {})
+    changed = [key for key in _IN_THE_OPTIMISER if then.get(key) != now[key]]
+    if changed:
+        was = ", ".join(f"{key}={then.get(key)}" for key in changed)
+        raise CheckpointError(
+            f"the checkpoint {path} holds the state of an optimiser with {was}: a resumed run keeps that. "
+            "Use these settings, or start a new run."
+        )
     done, wanted_epochs = checkpoint["epoch"] + 1, settings.stop_epoch or settings.max_epochs
     if done >= wanted_epochs:
         raise CheckpointError(

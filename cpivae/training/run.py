@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch.multiprocessing.spawn import ProcessRaisedException
 
+from cpivae import errors
 from cpivae.config.schema import Config
 from cpivae.data.module import PairModule
 from cpivae.data.prepare import PreparedData
@@ -48,7 +51,7 @@ def build_module(config: Config, data: PreparedData) -> PairLightning:
     pl.seed_everything(config.training.seed, verbose=False)
     model = build_model(config, data.n_features)
     scales = {p: preprocessor.affine() for p, preprocessor in data.preprocessors.items()}
-    return PairLightning(model, config.loss_weights.by_term(), config.training, scales)
+    return PairLightning(model, config.loss_weights.by_term(), config.training, scales, data.fingerprint)
 
 
 def count_parameters(module: torch.nn.Module) -> int:
@@ -91,10 +94,16 @@ def fit(
     kept: list[Callback] = [best] if is_trial else [best, cb.last_checkpoint(folder)]
     watched = config.callbacks.model_checkpoint.goal()
     record = cb.EpochRecord(folder, reporters or [])
-    others: list[Callback] = [cb.StopWhenDiverged(watched.metric), cb.StepPlateau(), cb.early_stopping(config), record]
+    others: list[Callback] = [
+        cb.Threads(config.hardware.threads or 1),
+        cb.StopWhenDiverged(watched.metric),
+        cb.StepPlateau(),
+        cb.early_stopping(config),
+        record,
+    ]
     continue_from = None if checkpoint is None or resume_from is None else adopt(checkpoint, resume_from, best, folder)
 
-    with _quiet_lightning():
+    with _quiet_lightning(), _errors_of_processes():
         trainer = _trainer(config, folder, [*others, *kept])
         trainer.fit(
             module,
@@ -178,6 +187,19 @@ def _trainer(config: Config, folder: RunFolder, callbacks: list[Callback]) -> pl
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our sampler deals batches to processes itself
     )
+
+
+@contextmanager
+def _errors_of_processes() -> Iterator[None]:
+    """Raise an error of ours from a spawned process as itself: it arrives as the text of a traceback."""
+    try:
+        yield
+    except ProcessRaisedException as error:
+        ours = re.findall(rf"^{errors.__name__}\.(\w+): (.*)$", str(error), re.MULTILINE)
+        if not ours:
+            raise
+        name, message = ours[-1]
+        raise getattr(errors, name)(message) from None
 
 
 @contextmanager

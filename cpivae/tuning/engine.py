@@ -92,19 +92,19 @@ def local_ray(data_bytes: int) -> Iterator[None]:
     """Start a Ray of our own on this machine, with room for the data, and end it."""
     # Unix sockets below this folder must have short names.
     temporary = tempfile.mkdtemp(prefix="cpivae-", dir="/tmp")
-    ray.init(
-        address="local",  # never somebody else's cluster
-        num_cpus=cpus(),
-        num_gpus=gpus(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=int(1.5 * data_bytes) + 200 * 2**20,
-        _temp_dir=temporary,
-    )
-    # What happens to a trial is told by our own recorder, in a line.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
+        ray.init(
+            address="local",  # never somebody else's cluster
+            num_cpus=cpus(),
+            num_gpus=gpus(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=int(1.5 * data_bytes) + 200 * 2**20,
+            _temp_dir=temporary,
+        )
+        # What happens to a trial is told by our own recorder, in a line.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         yield
     finally:
         ray.shutdown()

@@ -80,8 +80,10 @@ class SweepFolder:
         """Return a trial's run folder."""
         return RunFolder(self.trials / record.folder)
 
-    def write_settings(self, config: Config, described: dict[str, Any]) -> None:
-        """Write ``sweep.yaml``: the resolved settings and what else decides the outcome."""
+    def create(self, config: Config, described: dict[str, Any]) -> None:
+        """Make the folder with ``sweep.yaml``: the resolved settings and what else decides the outcome."""
+        self.trials.mkdir(parents=True)
+        self.write_trials([])
         write_text(self.settings_file, dump_yaml({"config": config.model_dump(mode="json"), **described}))
 
     def config(self) -> Config:

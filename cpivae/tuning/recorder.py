@@ -33,7 +33,7 @@ class Recorder(Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:  # noqa: ARG002
         record = self.records[trial.config["number"]]
         if result[DIVERGED]:
-            record.state = "diverged"
+            record.state, record.score, record.best_epoch = "diverged", None, None
             record.error = f"a loss was no longer finite in epoch {result[EPOCH]}"
         else:
             record.epochs = int(result[EPOCH]) + 1
@@ -50,7 +50,7 @@ class Recorder(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
         record = self.records[trial.config["number"]]
-        record.state = "failed"
+        record.state, record.score, record.best_epoch = "failed", None, None
         record.error = self.folder.cause_of_failure(record)
         self._ended(record)
 

@@ -19,7 +19,7 @@ from cpivae.training.environment import environment
 from cpivae.training.hardware import cpus, gpus
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.progress import sweep_progress
-from cpivae.tuning.record import TrialRecord, best_of
+from cpivae.tuning.record import TrialRecord, best_of, ranked
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ def sweep_config(config: Config) -> Config:
     """
     tuning = config.tuning
     _require_resources(config)
+    if config.hardware.accelerator == "gpu" and not tuning.gpus_per_trial:
+        raise ResourceError(
+            "hardware.accelerator is gpu, but trials get no GPU: give --gpus_per_trial (a part will do, such as 0.25)."
+        )
     return with_values(
         config,
         {
@@ -90,22 +94,16 @@ def run_sweep(
     require_new_folder(path)
     data = data_source()
     folder = SweepFolder(path)
-    folder.trials.mkdir(parents=True)
-    described = {
-        "space": space.text,
-        "study_name": study_name,
-        "data": data.sources,
-        "environment": environment(),
-    }
-    folder.write_settings(config, described)
-    folder.write_trials([])
-
+    described = {"space": space.text, "study_name": study_name, "data": data.sources, "environment": environment()}
     _set_ray_environment()
     from cpivae.tuning import engine  # imports Ray, which reads the environment once
 
     goal, n_trials, n_workers = config.tuning.goal(), config.tuning.n_trials, concurrent_trials(config)
-    say(f"{n_trials} trials of at most {config.tuning.max_epochs} epochs, {n_workers} at a time, in {path}")
     with engine.local_ray(data.nbytes):
+        folder.create(config, described)
+        say(f"{n_trials} trials of at most {config.tuning.max_epochs} epochs, {n_workers} at a time, in {path}")
+        if gpus() and not config.tuning.gpus_per_trial:
+            say(f"note: {gpus()} GPU(s) stay idle; --gpus_per_trial would use them")
         trial = engine.shared_trial(config, folder, study_name, data)
         del data  # the workers have it in shared memory; a second copy here would serve nobody
         with sweep_progress(n_trials, goal) as listener:
@@ -114,6 +112,10 @@ def run_sweep(
     ended = sum(r.state not in ("running", "interrupted") for r in records)
     if ended < n_trials:
         recorder.mark_interrupted()
+    if ended < n_trials and not ranked(records, goal):
+        raise InterruptedSweepError(
+            f"the sweep was interrupted before any trial had a score; what there is is in {path}."
+        )
     best = best_of(records, goal)
     folder.write_best_config(best)
     if ended < n_trials:
@@ -147,6 +149,8 @@ def _set_ray_environment() -> None:
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": 1,
         # A stopped trial needs time to unwind before its process is reused.
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": 60,
+        # Every trial runs in a new thread of its worker, and glibc would give each thread memory of its own.
+        "MALLOC_ARENA_MAX": 1,
     }
     for name, value in settings.items():
         os.environ.setdefault(name, str(value))

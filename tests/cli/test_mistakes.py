@@ -221,6 +221,23 @@ def test_a_checkpoint_of_another_architecture(here, trained, capsys, setting, ex
     assert here.exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("data.random_seed=7", "other samples, features or splits"),
+        ("data.splits={train: 0.6, val: 0.2, test: 0.2}", "other samples, features or splits"),
+        ("training.learning_rate=0.5", "learning_rate=0.003"),
+        ("training.optimizer=adam", "optimizer=adamw"),
+    ],
+)
+def test_a_checkpoint_of_other_data_or_another_optimiser(here, trained, capsys, setting, expected):
+    checkpoint = trained / "outputs/joint_vae_experiment/one/checkpoints/last.ckpt"
+    more = ("--set", "training.max_epochs=3", "--set", setting)
+    for platform in "ab":
+        (here / f"{platform}.csv").write_bytes((trained / f"{platform}.csv").read_bytes())
+    assert expected in refused(capsys, *train("--resume_from_checkpoint", checkpoint, *more))
+
+
 def test_a_checkpoint_that_is_none(here, capsys):
     assert "is not a checkpoint" in refused(capsys, *train("--resume_from_checkpoint", "a.csv"))
     assert "there is no checkpoint" in refused(capsys, *train("--resume_from_checkpoint", "none.ckpt"))
@@ -247,6 +264,10 @@ def test_imputing_with_mistakes(here, trained, capsys):
     assert "out.docx" in refused(capsys, *impute(bundle, "--output", "out.docx"))
     assert "nowhere" in refused(capsys, *impute(bundle, "--output", "nowhere/out.csv"))
     assert "no folder" in refused(capsys, *impute("no_bundle"))
+    measured = (here / "a.csv").read_bytes()
+    assert "different files" in refused(capsys, *impute(bundle, "--output", "./a.csv"))
+    assert "different files" in refused(capsys, *impute(bundle, "--output_latent", "out.csv"))
+    assert (here / "a.csv").read_bytes() == measured
     assert "not a finished run folder" in refused(capsys, *impute(here))
 
 

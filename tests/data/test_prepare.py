@@ -187,7 +187,7 @@ def test_validation_rows_that_score_nothing_are_an_error() -> None:
     frames = tables()
     val = prepared(frames).splits == "val"
     frames["b"].loc[val] = 1.0
-    with pytest.raises(DataError, match=r"platform b: no feature has 3 different observed values among the 12 val"):
+    with pytest.raises(DataError, match=r"platform b: no feature has 3 observed values that vary among the 12 val"):
         prepared(frames)
     frames["b"].loc[val] = np.nan
     with pytest.raises(DataError, match=r"platform b: .*Enlarge data\.splits\.val"):

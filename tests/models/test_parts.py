@@ -193,7 +193,7 @@ def test_alignment_is_symmetric_positive_and_zero_for_equals(
 ) -> None:
     p, q = some_latents(draws=K), some_latents(draws=K)
     there, back = aligned(objective, p, q, model, batch), aligned(objective, q, p, model, batch)
-    assert there == pytest.approx(back, rel=1e-6)
+    assert there == pytest.approx(back, rel=1e-5)
     assert there > 0
     assert aligned(objective, p, p, model, batch) == pytest.approx(0, abs=1e-6)
 

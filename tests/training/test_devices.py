@@ -11,6 +11,7 @@ import pytest
 from cpivae.config.schema import Config
 from cpivae.data.prepare import PreparedData
 from cpivae.data.tables import Pair
+from cpivae.errors import TrainingDivergedError
 from cpivae.training.run import RunResult, fit
 
 TinyConfig = Callable[..., Config]
@@ -56,3 +57,11 @@ def test_metrics_are_those_of_all_rows(
     recorded = run.folder.selected_epoch() if split == "val" else run.test_metrics
     for key, value in evaluated_by_hand(run.folder, prepared, simulated_pair, split).items():
         assert value == pytest.approx(recorded[key], abs=1e-5), key
+
+
+def test_a_diverged_run_says_so_in_one_sentence(
+    prepared: PreparedData, tiny_config: TinyConfig, tmp_path: Path
+) -> None:
+    config = tiny_config(hardware__devices=2, loss_weights__reconstruction=1e39)
+    with pytest.raises(TrainingDivergedError, match=r"^training diverged in epoch 0: val_total_loss is inf\. Try .*$"):
+        fit(config, prepared, tmp_path / "run", name="exp")

@@ -156,11 +156,12 @@ def test_the_way_back_is_that_of_the_preprocessor(method: Literal["zscore", "min
         normalization_method=method, log_transform=LogTransforms(platform_a=LogTransform(enabled=log))
     )
     preprocessor = fit_preprocessor(values, "a", settings)
-    scaled = preprocessor.transform(values.to_numpy())
-    original = OriginalScale(preprocessor.affine())(torch.from_numpy(scaled)).numpy()
-    np.testing.assert_allclose(original, preprocessor.inverse(scaled), rtol=1e-12, atol=1e-12)
     observed = values.notna().to_numpy()
-    np.testing.assert_allclose(original[observed], values.to_numpy()[observed], rtol=1e-5, atol=1e-5)
+    for measured in (values.to_numpy(), values.to_numpy() - 5):  # the second far below the training rows
+        scaled = preprocessor.transform(measured)
+        original = OriginalScale(preprocessor.affine())(torch.from_numpy(scaled)).numpy()
+        np.testing.assert_allclose(original, preprocessor.inverse(scaled), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(original[observed], measured[observed], rtol=1e-5, atol=1e-5)
 
 
 def test_the_original_scale_is_in_double_precision_and_in_no_checkpoint() -> None:

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from cpivae.batch import Batch
 from cpivae.config.load import load_config
 from cpivae.config.schema import Config
+from cpivae.data.module import PairModule
 from cpivae.data.prepare import PreparedData, prepare
 from cpivae.data.tables import Pair
-from cpivae.errors import ConfigError, FolderError, TrainingDivergedError
+from cpivae.errors import ConfigError, FolderError, MetricError, TrainingDivergedError
 from cpivae.models.latent import LatentModel
 from cpivae.names import PLATFORMS, metric_keys
-from cpivae.training.callbacks import EpochReport
+from cpivae.training.callbacks import EpochReport, StopWhenDiverged
 from cpivae.training.folder import RunFolder, read_checkpoint
 from cpivae.training.run import RunResult, build_module, count_parameters, fit, try_one_batch
 
@@ -460,3 +462,22 @@ def test_without_test_rows_nothing_is_tested(
     result = train(data=prepare(simulated_pair, tiny_config(**overrides).data), **overrides)
     assert result.test_metrics == {}
     assert not (result.folder.path / "test_metrics.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_metric_that_no_epoch_reports_is_an_error_that_names_the_nearest(
+    prepared: PreparedData, tiny_config: TinyConfig
+) -> None:
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        callbacks=[StopWhenDiverged("val_cross_a_cor_mean")],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    module = build_module(tiny_config(), prepared)
+    with pytest.raises(MetricError, match=r"Did you mean 'val_cross_a_corr_mean'\? Reported: .*val_total_loss"):
+        trainer.fit(module, datamodule=PairModule(prepared, 32, 0))

@@ -19,6 +19,7 @@ from cpivae.data.prepare import prepare
 from cpivae.data.tables import pair_from_frames
 from cpivae.errors import SweepFailedError
 from cpivae.training.folder import RunFolder
+from cpivae.training.run import fit
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.sweep import concurrent_trials, run_sweep, sweep_config
 
@@ -120,9 +121,23 @@ def test_the_sweep_file_repeats_the_settings_and_names_the_data(finished):
         assert expected in text
 
 
-def test_nothing_of_ray_stays_behind(finished):
-    assert finished is not None
-    assert not [p for p in Path("/tmp").glob("cpivae-*") if (p / "session_latest").exists()]
+def test_nothing_of_ray_stays_behind(tmp_path):
+    before = set(Path("/tmp").glob("cpivae-*"))
+    sweep(tmp_path / "study", RATES, n_trials=1, max_epochs=1)
+    assert set(Path("/tmp").glob("cpivae-*")) == before
+
+
+def test_the_settings_of_a_stopped_trial_repeat_it_to_the_epoch(finished, tmp_path):
+    folder = finished.folder
+    stopped = next(r for r in folder.records() if r.state == "stopped")
+    winners = folder.best_config.read_text()
+    folder.write_best_config(stopped)
+    config = load_config(folder.best_config)
+    folder.best_config.write_text(winners)
+    assert config.training.stop_epoch == stopped.epochs < config.training.max_epochs
+    run = fit(config, prepare(pair_from_frames(linear_pair()), config.data), tmp_path / "again", name="again")
+    assert (run.epochs, run.best_epoch) == (stopped.epochs, stopped.best_epoch)
+    assert run.score == pytest.approx(stopped.score, abs=1e-6)
 
 
 def test_a_diverged_and_a_failing_trial_do_not_end_the_sweep(tmp_path, capfd):
@@ -147,6 +162,7 @@ def test_a_diverged_and_a_failing_trial_do_not_end_the_sweep(tmp_path, capfd):
             diverges = record.values["loss_weights.reconstruction"] > 1
             assert (record.state == "diverged") is diverges
             assert bool(record.error) is diverges
+            assert (record.score is None) is diverges
     assert {"diverged", "complete"} <= {r.state for r in records.values()}
     assert result.best.state in ("complete", "stopped")
     study = optuna.load_study(study_name="study", storage=f"sqlite:///{result.folder.study}")
