@@ -10,6 +10,7 @@ import pytest
 
 from cpivae.config.load import load_config
 from cpivae.data.example import write_somascan_example
+from cpivae.data.readers import read_table
 from cpivae.tuning.folder import SweepFolder
 
 pytestmark = pytest.mark.slow
@@ -83,12 +84,12 @@ def test_the_exported_bundle_imputes_as_well_as_the_trial_scored(tuned):
     )
     measured = pd.read_csv(a, index_col=0, dtype={0: str})
     imputed = pd.read_csv(folder / "imputed_a.csv.gz", index_col=0, dtype={0: str})
-    assert list(imputed.index) == list(pd.read_csv(b, index_col=0, usecols=[0], dtype={0: str}).index)
+    assert list(imputed.index) == list(pd.read_csv(b, usecols=[0], dtype=str).iloc[:, 0])
     sweep = SweepFolder.open(study)
     splits = pd.read_csv(sweep.trial(sweep.best()).path / "splits.csv", index_col=0, dtype={"sample": str})["split"]
     held_out = splits.index[splits == "val"]
     correlations = imputed.loc[held_out].corrwith(measured.loc[held_out, imputed.columns])
     assert correlations.mean() == pytest.approx(sweep.best().score, abs=1e-4)
-    latent = pd.read_parquet(folder / "latent.parquet")
+    latent = read_table(folder / "latent.parquet")
     assert latent.shape == (len(imputed), load_config(folder / "bundle" / "config.yaml").model.latent_dim)
     assert np.isfinite(latent.to_numpy()).all()
