@@ -63,5 +63,6 @@ def test_a_diverged_run_says_so_in_one_sentence(
     prepared: PreparedData, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
     config = tiny_config(hardware__devices=2, loss_weights__reconstruction=1e39)
-    with pytest.raises(TrainingDivergedError, match=r"^training diverged in epoch 0: val_total_loss is (inf|nan)\. Try .*$"):
+    one_sentence = r"^training diverged in epoch 0: val_total_loss is (inf|nan)\. Try .*$"
+    with pytest.raises(TrainingDivergedError, match=one_sentence):
         fit(config, prepared, tmp_path / "run", name="exp")
