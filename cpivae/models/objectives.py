@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,16 +15,26 @@ from torch.distributions import kl_divergence as kl_between
 
 from cpivae.batch import Batch
 from cpivae.config.base import AlignmentType
+from cpivae.models.decoders import Decoder
 from cpivae.models.posteriors import Latents
+from cpivae.models.priors import Prior
 from cpivae.names import DIRECTIONS
 
-if TYPE_CHECKING:
-    from cpivae.models.latent import LatentModel
 
-Objective = Callable[["LatentModel", Batch, Mapping[str, Latents]], dict[str, Tensor]]
+class Parts(Protocol):
+    """What a term may ask of its model."""
+
+    prior: Prior
+
+    def decoder(self, target: str) -> Decoder:
+        """Return the decoder of a platform."""
+        ...
 
 
-def reconstruction_grid(model: LatentModel, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:
+Objective = Callable[[Parts, Batch, Mapping[str, Latents]], dict[str, Tensor]]
+
+
+def reconstruction_grid(model: Parts, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:
     """Decode every platform's draws with every decoder: the diagonal is ``reconstruction``, the rest cross."""
     grid: dict[str, list[Tensor]] = {"reconstruction": [], "cross_reconstruction": []}
     for source, target in DIRECTIONS:
@@ -33,17 +43,17 @@ def reconstruction_grid(model: LatentModel, batch: Batch, latents: Mapping[str, 
     return {name: torch.stack(cells).mean() for name, cells in grid.items()}
 
 
-def kl_divergence(model: LatentModel, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:  # noqa: ARG001
+def kl_divergence(model: Parts, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:  # noqa: ARG001
     """KL(q(z | x) || p(z)), summed over latent dimensions, mean over rows (Kingma & Welling 2014, eq. 3)."""
     return {"kl_divergence": torch.stack([model.prior.divergence(q).mean() for q in latents.values()]).mean()}
 
 
-def mse_alignment(model: LatentModel, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:  # noqa: ARG001
+def mse_alignment(model: Parts, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:  # noqa: ARG001
     """Mean squared distance between the codes of the same sample."""
     return {"latent_alignment": _over_pairs(lambda p, q: (p.code - q.code).square().mean(), latents)}
 
 
-def kl_alignment(model: LatentModel, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:  # noqa: ARG001
+def kl_alignment(model: Parts, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:  # noqa: ARG001
     """Half the symmetrised KL between the posteriors of the same sample (Jeffreys), mean over latent dimensions."""
 
     def jeffreys(p: Latents, q: Latents) -> Tensor:
@@ -53,7 +63,7 @@ def kl_alignment(model: LatentModel, batch: Batch, latents: Mapping[str, Latents
     return {"latent_alignment": _over_pairs(jeffreys, latents)}
 
 
-def mmd_alignment(model: LatentModel, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:  # noqa: ARG001
+def mmd_alignment(model: Parts, batch: Batch, latents: Mapping[str, Latents]) -> dict[str, Tensor]:  # noqa: ARG001
     """Squared maximum mean discrepancy between the draws of a batch (Gretton et al. 2012, eq. 5)."""
     return {"latent_alignment": _over_pairs(lambda p, q: squared_mmd(p.z.flatten(0, 1), q.z.flatten(0, 1)), latents)}
 

@@ -99,6 +99,7 @@ def run_sweep(
     from cpivae.tuning import engine  # imports Ray, which reads the environment once
 
     goal, n_trials, n_workers = config.tuning.goal(), config.tuning.n_trials, concurrent_trials(config)
+    say("starting Ray on this machine; the first trials wait for it, and for their processes to load")
     with engine.local_ray(data.nbytes):
         folder.create(config, described)
         say(f"{n_trials} trials of at most {config.tuning.max_epochs} epochs, {n_workers} at a time, in {path}")

@@ -145,7 +145,8 @@ def test_a_diverged_and_a_failing_trial_do_not_end_the_sweep(tmp_path, capfd):
 
     def sabotage(_line):
         # Trial 2 finds its folder taken: an error that no training could survive.
-        (path / "trials" / "trial_00002").write_text("in the way")
+        if (path / "trials").is_dir():
+            (path / "trials" / "trial_00002").write_text("in the way")
 
     # A loss weighted beyond single precision is infinite in the first epoch.
     space = {"loss_weights.reconstruction": {"choice": [1.0, 1e39]}, "model.latent_dim": {"randint": [2, 8]}}
