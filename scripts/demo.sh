@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to imputed samples, on real SomaScan data: about three minutes on two CPU cores once installed.
+# From nothing to imputed samples, on real SomaScan data: about two minutes on two CPU cores once installed.
 # bash scripts/demo.sh [FOLDER]: where to put everything, by default a new folder below demo_output/.
 set -euo pipefail
 out="${1:+$(realpath -m "$1")}"
