@@ -19,8 +19,10 @@ from cpivae.names import RunFiles
 from cpivae.training.folder import RunFolder, write_preprocessor
 
 
-def export_run(run: Path, output: Path) -> Path:
+def export_run(run: Path, output: Path) -> list[str]:
     """Pack a run's selected epoch into the new folder ``output``, whole or not at all.
+
+    Returns what the person who shares the bundle should know.
 
     Raises
     ------
@@ -40,7 +42,9 @@ def export_run(run: Path, output: Path) -> Path:
         write_text(beside / METRICS, json.dumps(metrics, indent=2) + "\n")
         write_text(beside / CARD, model_card(config, preprocessors, metrics))
         write_manifest(beside)
-    return output
+    if _training_rows_inside(preprocessors):
+        return ["warning: the bundle holds the scaled values of the training samples (missing_value_strategy: knn)"]
+    return []
 
 
 def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: dict[str, Any]) -> str:
@@ -58,7 +62,7 @@ def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: 
                     f"{scores[f'{name}_corr_median']:.3f} | {scores[f'{name}_mean_feature_r2']:.3f} | "
                     f"{scores[f'{name}_n_features']:.0f} |"
                 )
-    held = max(p.training_rows_inside for p in preprocessors.values())
+    held = _training_rows_inside(preprocessors)
     disclosed = (
         f"\n**This folder holds the scaled values of {held} training samples**, because gaps are filled from the "
         "nearest of them (`missing_value_strategy: knn`). Share it as you would share those samples.\n"
@@ -92,6 +96,10 @@ Decisions about a person. Proteins, matrices and cohorts unlike those of the tra
 
 Written by cpivae {cpivae.__version__}; all settings are in `config.yaml`.
 """
+
+
+def _training_rows_inside(preprocessors: dict[str, Preprocessor]) -> int:
+    return max(p.training_rows_inside for p in preprocessors.values())
 
 
 def _metrics(folder: RunFolder, config: Config) -> dict[str, Any]:

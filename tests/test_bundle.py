@@ -65,7 +65,9 @@ def run(settings: Config, data: PreparedData, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_run(run, tmp_path_factory.mktemp("bundles") / "bundle")
+    path = tmp_path_factory.mktemp("bundles") / "bundle"
+    export_run(run, path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,8 @@ def test_the_samples_table_is_named_but_not_where_it_lay(run: Path, tmp_path: Pa
     private = Path(shutil.copytree(run, tmp_path / "run"))
     table = with_values(settings, {"data.groups": "subject", "data.samples_table": "/home/me/samples.csv"})
     (private / RunFiles.CONFIG).write_text(to_yaml(table))
-    shared = export_run(private, tmp_path / "bundle")
+    shared = tmp_path / "bundle"
+    export_run(private, shared)
     assert "/home/me" not in (shared / RunFiles.CONFIG).read_text()
     assert load_config(shared / RunFiles.CONFIG).data.samples_table == Path("samples.csv")
 
@@ -403,3 +406,18 @@ def test_imputing_repeats_itself_and_leaves_the_table_alone(imputer: Imputer, pa
     first, second = (imputer.impute(table, "b", "a").values for _ in range(2))
     pd.testing.assert_frame_equal(first, second, check_exact=True)
     pd.testing.assert_frame_equal(table, original)
+
+
+def test_training_rows_inside_are_disclosed(bundle: Path, run: Path, settings: Config, tmp_path: Path) -> None:
+    """A bundle that fills gaps from the nearest training rows holds those rows, and says so wherever it is made."""
+    assert settings.data.missing_value_strategy == "knn"
+    (note,) = export_run(run, tmp_path / "again")
+    assert "holds the scaled values of the training samples" in note
+    assert "holds the scaled values of" in (bundle / CARD).read_text()
+
+
+def test_without_training_rows_nothing_is_disclosed(pair: Pair, settings: Config, tmp_path: Path) -> None:
+    filled_by_mean = with_values(settings, {"data.missing_value_strategy": "mean", "training.max_epochs": 1})
+    run = fit(filled_by_mean, prepare(pair, filled_by_mean.data), tmp_path / "run", name="tiny").folder.path
+    assert export_run(run, tmp_path / "bundle") == []
+    assert "scaled values" not in (tmp_path / "bundle" / CARD).read_text()

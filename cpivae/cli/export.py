@@ -28,11 +28,8 @@ def export(
 
     run = experiment_dir if sweep is None else _run_of(sweep, trial)
     assert run is not None
-    print(f"exported {run} to {export_run(run, output)}")
-    from cpivae.training.folder import RunFolder
-
-    if any(p.training_rows_inside for p in RunFolder.open(run).preprocessors().values()):
-        print("warning: the bundle holds the scaled values of the training samples (missing_value_strategy: knn)")
+    notes = export_run(run, output)
+    print("\n".join([f"exported {run} to {output}", *notes]))
 
 
 def _run_of(sweep: Path, trial: int | None) -> Path:

@@ -85,8 +85,10 @@ def tune(
 
     result = run_sweep(base, space, read, output_dir / study_name, study_name=study_name)
     folder, best = result.folder, result.best
-    export_run(folder.trial(best).path, folder.best_bundle)
+    notes = export_run(folder.trial(best).path, folder.best_bundle)
     print(f"best of {len(result.records)} trials: {best.number}, {base.tuning.metric} {best.score:.4f}")
     print(f"  trials    {folder.trials_file}")
     print(f"  settings  {folder.best_config}   (cpivae train --config repeats it)")
     print(f"  bundle    {folder.best_bundle}   (cpivae impute --experiment_dir uses it)")
+    for note in notes:
+        print(note)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -33,6 +33,7 @@ class EpochReport:
 
 
 Reporter = Callable[[EpochReport], None]
+Number = TypeVar("Number", float, torch.Tensor)
 
 
 class EpochRecord(Callback):
@@ -75,6 +76,20 @@ class EpochRecord(Callback):
             self.linked = best
 
 
+def reported(metrics: Mapping[str, Number], name: str) -> Number:
+    """Return one of an epoch's metrics.
+
+    Raises
+    ------
+    MetricError
+        The epoch does not report it; the message names what it reports.
+    """
+    if name not in metrics:
+        hint = did_you_mean(name, metrics)
+        raise MetricError(f"no epoch reports '{name}'.{hint} Reported: {', '.join(sorted(metrics))}")
+    return metrics[name]
+
+
 class StopWhenDiverged(Callback):
     """Ends training with an error when a loss or the monitored metric is no longer finite."""
 
@@ -82,12 +97,8 @@ class StopWhenDiverged(Callback):
         self.metric = metric
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        reported = [k for k in trainer.callback_metrics if k.startswith("val_")]
-        if self.metric not in reported:
-            hint = did_you_mean(self.metric, reported)
-            raise MetricError(f"no epoch reports '{self.metric}'.{hint} Reported: {', '.join(sorted(reported))}")
         for name in ("val_total_loss", self.metric):
-            value = float(trainer.callback_metrics[name])
+            value = float(reported(trainer.callback_metrics, name))
             if not math.isfinite(value):
                 raise TrainingDivergedError(
                     f"training diverged in epoch {trainer.current_epoch}: {name} is {value}. "

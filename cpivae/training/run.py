@@ -104,10 +104,10 @@ def fit(
     continue_from = None if checkpoint is None or resume_from is None else adopt(checkpoint, resume_from, best, folder)
 
     with _quiet_lightning(), _errors_of_processes():
-        trainer = _trainer(config, folder, [*others, *kept])
+        trainer = _training_trainer(config, folder, [*others, *kept])
         trainer.fit(
             module,
-            datamodule=PairModule(data, config.training.batch_size, config.training.seed),
+            datamodule=_batches(config, data),
             ckpt_path=continue_from,
             weights_only=True,
         )
@@ -127,15 +127,7 @@ def try_one_batch(config: Config, data: PreparedData) -> PairLightning:
     config = resolve_hardware(config)
     module = build_module(config, data)
     with _quiet_lightning():
-        trainer = pl.Trainer(
-            fast_dev_run=True,
-            accelerator=config.hardware.accelerator,
-            devices=1,
-            precision=config.hardware.precision,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        trainer.fit(module, datamodule=PairModule(data, config.training.batch_size, config.training.seed))
+        _trainer(config, fast_dev_run=True).fit(module, datamodule=_batches(config, data))
     return module
 
 
@@ -144,23 +136,32 @@ def evaluate_test(config: Config, data: PreparedData, folder: RunFolder) -> dict
     module = build_module(config, data)
     module.model.load_state_dict(folder.weights())
     with _quiet_lightning():
-        trainer = pl.Trainer(
-            accelerator=config.hardware.accelerator,
-            devices=1,
-            precision=config.hardware.precision,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            plugins=[LightningEnvironment()],
-        )
-        batches = PairModule(data, config.training.batch_size, config.training.seed)
-        metrics = {k: float(v) for k, v in trainer.test(module, datamodule=batches, verbose=False)[0].items()}
+        trainer = _trainer(config, logger=False, enable_checkpointing=False)
+        reported = trainer.test(module, datamodule=_batches(config, data), verbose=False)[0]
+    metrics = {name: float(value) for name, value in reported.items()}
     write_text(folder.path / RunFiles.TEST_METRICS, json.dumps(metrics, indent=2) + "\n")
     return metrics
 
 
-def _trainer(config: Config, folder: RunFolder, callbacks: list[Callback]) -> pl.Trainer:
+def _batches(config: Config, data: PreparedData) -> PairModule:
+    return PairModule(data, config.training.batch_size, config.training.seed)
+
+
+def _trainer(config: Config, **more: Any) -> pl.Trainer:
+    """Return a silent trainer on one device, unless ``more`` says otherwise."""
+    common = {
+        "accelerator": config.hardware.accelerator,
+        "devices": 1,
+        "precision": config.hardware.precision,
+        # Inside a SLURM job Lightning would take the job's shape for its own.
+        "plugins": [LightningEnvironment()],
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return pl.Trainer(**common | more)
+
+
+def _training_trainer(config: Config, folder: RunFolder, callbacks: list[Callback]) -> pl.Trainer:
     hardware, logged = config.hardware, config.logging
     logger: Any = False
     if logged.tensorboard:
@@ -169,21 +170,16 @@ def _trainer(config: Config, folder: RunFolder, callbacks: list[Callback]) -> pl
         if logged.weight_histograms or logged.gradient_histograms:
             histograms = cb.Histograms(weights=logged.weight_histograms, gradients=logged.gradient_histograms)
             callbacks = [*callbacks, histograms]
-    return pl.Trainer(
+    return _trainer(
+        config,
         max_epochs=config.training.stop_epoch or config.training.max_epochs,
-        accelerator=hardware.accelerator,
         devices=hardware.devices,
         # Spawned workers, because a re-run of the command line in every process would read the tables again.
         strategy="ddp_spawn" if hardware.devices > 1 else "auto",
-        # Inside a SLURM job Lightning would take the job's shape for its own.
-        plugins=[LightningEnvironment()],
-        precision=hardware.precision,
         gradient_clip_val=config.training.gradient_clip_val,
         accumulate_grad_batches=config.training.accumulate_grad_batches,
         callbacks=callbacks,
         logger=logger,
-        enable_progress_bar=False,
-        enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our sampler deals batches to processes itself
     )

@@ -29,7 +29,7 @@ def shared_trial(
     config: Config, folder: SweepFolder, study_name: str, data: PreparedData
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that runs a trial, the data put into shared memory once for all processes."""
-    task = TrialTask(config, folder.trials, folder.errors, study_name)
+    task = TrialTask(config, folder, study_name)
     # A closure would be copied for every trial.
     trial: Callable[[dict[str, Any]], None] = tune.with_parameters(run_trial, task=task, data=data)
     return trial

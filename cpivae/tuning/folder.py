@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cpivae.config.load import make_config, to_yaml, with_values
+from cpivae.config.load import make_config, to_plain, to_yaml, with_values
 from cpivae.config.schema import Config
 from cpivae.config.yaml import dump_yaml, read_yaml_mapping
 from cpivae.errors import FolderError
 from cpivae.files import write_text
 from cpivae.names import Goal, RunFiles
 from cpivae.training.folder import RunFolder
-from cpivae.tuning.record import TrialRecord, best_of, ranked, read_trials, write_trials
+from cpivae.tuning.record import TrialRecord, best_of, ranked, read_trials, trial_name, write_trials
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ class SweepFolder:
     def trials(self) -> Path:
         return self.path / "trials"
 
-    @property
-    def errors(self) -> Path:
-        return self.path / "errors"
+    def traceback(self, number: int) -> Path:
+        """Return the file that takes the traceback of a trial that fails."""
+        return self.path / "errors" / f"{trial_name(number)}.txt"
 
     def cause_of_failure(self, record: TrialRecord) -> str:
         """Return the last line of a failed trial's traceback."""
         try:
-            return (self.errors / f"{record.folder}.txt").read_text(encoding="utf-8").strip().splitlines()[-1]
+            return self.traceback(record.number).read_text(encoding="utf-8").strip().splitlines()[-1]
         except (OSError, IndexError):
             return "its worker process died"
 
@@ -84,7 +84,7 @@ class SweepFolder:
         """Make the folder with ``sweep.yaml``: the resolved settings and what else decides the outcome."""
         self.trials.mkdir(parents=True)
         self.write_trials([])
-        write_text(self.settings_file, dump_yaml({"config": config.model_dump(mode="json"), **described}))
+        write_text(self.settings_file, dump_yaml({"config": to_plain(config), **described}))
 
     def config(self) -> Config:
         """Return the sweep's resolved base settings."""

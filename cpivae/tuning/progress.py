@@ -25,20 +25,18 @@ def sweep_progress(n_trials: int, goal: Goal) -> Iterator[Listener]:
     task = bar.add_task("trials", total=n_trials)
 
     def ended(record: TrialRecord, records: list[TrialRecord]) -> None:
-        bar.update(task, completed=sum(r.state != "running" for r in records))
-        bar.console.print(_line(record, records, n_trials, goal, time.monotonic() - started), markup=False)
+        done = sum(r.state != "running" for r in records)
+        counted = f"[{done:>{len(str(n_trials))}}/{n_trials} {time.monotonic() - started:6.0f} s]"
+        bar.update(task, completed=done)
+        bar.console.print(f"{counted} {_line(record, records, goal)}", markup=False)
 
     with bar:
         yield ended
 
 
-def _line(record: TrialRecord, records: list[TrialRecord], n_trials: int, goal: Goal, seconds: float) -> str:
-    done = sum(r.state != "running" for r in records)
+def _line(record: TrialRecord, records: list[TrialRecord], goal: Goal) -> str:
     score = f"{record.score:.4f}" if record.score is not None else "   -  "
     best = ranked(records, goal)
     leader = f"best {best[0].score:.4f} (trial {best[0].number})" if best else "no score yet"
     why = f"  {record.error[:120]}" if record.error else ""
-    return (
-        f"[{done:>{len(str(n_trials))}}/{n_trials} {seconds:6.0f} s] trial {record.number:>4} {record.state:<9} "
-        f"after {record.epochs:>3} epochs: {score}   {leader}{why}"
-    )
+    return f"trial {record.number:>4} {record.state:<9} after {record.epochs:>3} epochs: {score}   {leader}{why}"

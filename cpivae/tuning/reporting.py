@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpivae.errors import MetricError, did_you_mean
 from cpivae.names import Goal
-from cpivae.training.callbacks import EpochReport
+from cpivae.training.callbacks import EpochReport, reported
 
 SCORE = "score"
 """The metric at the best epoch so far: what ASHA, Optuna and people compare."""
@@ -32,12 +31,7 @@ class ScoreKeeper:
         MetricError
             The epoch did not report the metric; a result without it would end the whole sweep.
         """
-        if self.goal.metric not in report.metrics:
-            hint = did_you_mean(self.goal.metric, report.metrics)
-            raise MetricError(
-                f"epoch {report.epoch} reports no '{self.goal.metric}'.{hint} It reports: {', '.join(report.metrics)}"
-            )
-        value = report.metrics[self.goal.metric]
+        value = reported(report.metrics, self.goal.metric)
         self.epoch = report.epoch
         if self.goal.better(value, self.score):
             self.score, self.best_epoch = value, report.epoch

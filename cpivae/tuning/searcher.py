@@ -56,6 +56,7 @@ class OptunaAskTell(Searcher):
         if result:
             self.on_trial_result(trial_id, result)  # Ray passes the result that stopped a trial to this method alone
         trial = self.open.pop(trial_id)
+        self.last_epoch.pop(trial_id, None)
         if error or not result or result[DIVERGED]:
             self.study.tell(trial, state=TrialState.FAIL)
         elif result[LAST]:

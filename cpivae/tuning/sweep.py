@@ -41,10 +41,6 @@ def sweep_config(config: Config) -> Config:
     """
     tuning = config.tuning
     _require_resources(config)
-    if config.hardware.accelerator == "gpu" and not tuning.gpus_per_trial:
-        raise ResourceError(
-            "hardware.accelerator is gpu, but trials get no GPU: give --gpus_per_trial (a part will do, such as 0.25)."
-        )
     return with_values(
         config,
         {
@@ -110,16 +106,15 @@ def run_sweep(
         with sweep_progress(n_trials, goal) as listener:
             recorder = engine.run(config, space, trial, folder, study_name, n_workers, listener)
     records = list(recorder.records.values())
-    ended = sum(r.state not in ("running", "interrupted") for r in records)
-    if ended < n_trials:
+    ended = sum(r.state != "running" for r in records)
+    interrupted = ended < n_trials
+    if interrupted:
         recorder.mark_interrupted()
-    if ended < n_trials and not ranked(records, goal):
-        raise InterruptedSweepError(
-            f"the sweep was interrupted before any trial had a score; what there is is in {path}."
-        )
+        if not ranked(records, goal):
+            raise InterruptedSweepError(f"the sweep in {path} was interrupted before any trial had a score.")
     best = best_of(records, goal)
     folder.write_best_config(best)
-    if ended < n_trials:
+    if interrupted:
         raise InterruptedSweepError(
             f"the sweep was interrupted after {ended} of {n_trials} trials. What was found so far is in {path}; "
             f"its best trial ({best.number}) is in {folder.best_config.name}."
@@ -135,6 +130,10 @@ def _require_resources(config: Config) -> None:
                 f"a trial asks for {asked:g} {kind}(s), but this machine has {there}: it would wait for ever. "
                 f"Lower --{kind.lower()}s_per_trial."
             )
+    if config.hardware.accelerator == "gpu" and not tuning.gpus_per_trial:
+        raise ResourceError(
+            "hardware.accelerator is gpu, but trials get no GPU: give --gpus_per_trial (a part will do, such as 0.25)."
+        )
     if tuning.gpus_per_trial > 1:
         raise ResourceError(
             f"--gpus_per_trial is {tuning.gpus_per_trial:g}; a trial trains on one GPU or a part of it."

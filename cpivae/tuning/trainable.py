@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from cpivae.data.prepare import PreparedData
 from cpivae.errors import TrainingDivergedError
 from cpivae.files import write_text
 from cpivae.training.run import fit
+from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.record import trial_name
 from cpivae.tuning.reporting import ScoreKeeper
 
@@ -26,10 +26,8 @@ class TrialTask:
     """What all trials of a sweep have in common."""
 
     config: Config
-    trials: Path
-    """Absolute path of the folder that holds the trials' run folders."""
-    errors: Path
-    """Absolute path of the folder that takes the tracebacks of failed trials."""
+    folder: SweepFolder
+    """With an absolute path: trials have working directories of their own."""
     study_name: str
 
 
@@ -44,7 +42,7 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> 
         fit(
             config,
             data,
-            task.trials / trial_name(number),
+            task.folder.trials / trial_name(number),
             name=task.study_name,
             reporters=[lambda report: tune.report(keeper.result(report))],
             is_trial=True,
@@ -53,8 +51,9 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> 
         # Returning keeps this worker process for the next trial; an error would end it.
         tune.report(keeper.diverged())
     except Exception:
-        task.errors.mkdir(exist_ok=True)
-        write_text(task.errors / f"{trial_name(number)}.txt", traceback.format_exc())
+        error_file = task.folder.traceback(number)
+        error_file.parent.mkdir(exist_ok=True)
+        write_text(error_file, traceback.format_exc())
         raise
 
 
