@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
+
+Direction = tuple[str, str]
+"""(source, target) platforms of a prediction."""
 
 
 class Batch(NamedTuple):
@@ -17,3 +23,17 @@ class Batch(NamedTuple):
     """(B, D): what it is to predict; gaps are filled, but no loss or metric counts them."""
     observed: dict[str, Tensor]
     """(B, D) bool: which cells were measured."""
+
+
+class LinearMap(NamedTuple):
+    """``y = x @ left @ right + bias``, from scaled rows of one platform to scaled rows of the other."""
+
+    left: npt.NDArray[np.float32]
+    """(D_source, R), R the rank: at most the number of training rows."""
+    right: npt.NDArray[np.float32]
+    """(R, D_target)."""
+    bias: npt.NDArray[np.float32]
+    """(D_target,)."""
+
+
+LinearMaps = Mapping[Direction, LinearMap]

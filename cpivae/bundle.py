@@ -33,7 +33,10 @@ FILES: Final = (
     CARD,
     *(name(p) for p in PLATFORMS for name in (RunFiles.preprocess, RunFiles.feature_names)),
 )
-"""Every file of a bundle beside the manifest."""
+"""Every file that each bundle has beside the manifest."""
+
+OPTIONAL: Final = (RunFiles.LINEAR_SKIP,)
+"""Files that only some models need."""
 
 
 def write_manifest(folder: Path) -> None:
@@ -42,7 +45,7 @@ def write_manifest(folder: Path) -> None:
         "format": "cpivae bundle",
         "format_version": FORMAT_VERSION,
         "cpivae_version": cpivae.__version__,
-        "files": {name: sha256(folder / name) for name in FILES},
+        "files": {n: sha256(folder / n) for n in (*FILES, *OPTIONAL) if n in FILES or (folder / n).is_file()},
     }
     write_text(folder / MANIFEST, _render(manifest))
 
@@ -91,7 +94,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(raw)
         version = manifest["format_version"]
         body = {key: value for key, value in manifest.items() if key != "sha256"}
-        intact = raw == _render(body).encode() and set(manifest["files"]) == set(FILES)
+        listed = set(manifest["files"])
+        intact = raw == _render(body).encode() and set(FILES) <= listed <= {*FILES, *OPTIONAL}
     except (ValueError, KeyError, TypeError, AttributeError):
         intact, version = False, FORMAT_VERSION
     if version != FORMAT_VERSION:

@@ -17,6 +17,7 @@ from cpivae.data.preprocess import Preprocessor
 from cpivae.files import folder_written_whole, share_like_a_new_file, write_text
 from cpivae.names import RunFiles
 from cpivae.training.folder import RunFolder, write_preprocessor
+from cpivae.training.linear_skip import write_linear_maps
 
 
 def export_run(run: Path, output: Path) -> list[str]:
@@ -31,20 +32,25 @@ def export_run(run: Path, output: Path) -> list[str]:
     """
     folder = RunFolder.open(run)
     config = _without_private_paths(folder.config())
-    preprocessors = folder.preprocessors()
+    preprocessors, linear_maps = folder.preprocessors(), folder.linear_maps()
     metrics = _metrics(folder, config)
     with folder_written_whole(output) as beside:
         write_text(beside / RunFiles.CONFIG, to_yaml(config))
         save_file({name: w.contiguous() for name, w in folder.weights().items()}, beside / WEIGHTS)
         share_like_a_new_file(beside / WEIGHTS)  # safetensors writes for its owner only
+        if linear_maps:
+            write_linear_maps(beside, linear_maps)
         for platform, preprocessor in preprocessors.items():
             write_preprocessor(beside, platform, preprocessor)
         write_text(beside / METRICS, json.dumps(metrics, indent=2) + "\n")
         write_text(beside / CARD, model_card(config, preprocessors, metrics))
         write_manifest(beside)
+    notes = []
     if _training_rows_inside(preprocessors):
-        return ["warning: the bundle holds the scaled values of the training samples (missing_value_strategy: knn)"]
-    return []
+        notes += ["warning: the bundle holds the scaled values of the training samples (missing_value_strategy: knn)"]
+    if discloses := load_variant(config.model.model_type).discloses:
+        notes += [f"note: {discloses}"]
+    return notes
 
 
 def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: dict[str, Any]) -> str:
@@ -69,6 +75,8 @@ def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: 
         if held
         else ""
     )
+    if variant.discloses:
+        disclosed += f"\nWhat {config.model.model_type} tells of its training samples: {variant.discloses}.\n"
     tested = "" if metrics["test"] else (
         "\nThe validation samples chose this model, so its scores there are too good by some unknown amount; "
         "no test samples have been looked at.\n"

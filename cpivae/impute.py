@@ -18,6 +18,7 @@ from cpivae.models.base import CrossPlatformModel
 from cpivae.models.build import build_model
 from cpivae.names import PLATFORMS, RunFiles
 from cpivae.training.folder import RunFolder, read_preprocessor
+from cpivae.training.linear_skip import read_linear_maps
 
 _ROWS = 1024
 """Rows predicted at a time: enough to be fast, few enough for any memory."""
@@ -114,7 +115,8 @@ def load_imputer(path: Path) -> Imputer:
         weights = RunFolder.open(path).weights()
     config = load_config(path / RunFiles.CONFIG)
     preprocessors = {platform: read_preprocessor(path, platform) for platform in PLATFORMS}
-    model = build_model(config, {platform: len(p.features) for platform, p in preprocessors.items()})
+    n_features = {platform: len(p.features) for platform, p in preprocessors.items()}
+    model = build_model(config, n_features, read_linear_maps(path, config))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -65,6 +65,7 @@ class RunFiles:
     TEST_METRICS: Final = "test_metrics.json"
     ENVIRONMENT: Final = "environment.json"
     TENSORBOARD: Final = "tensorboard_logs"
+    LINEAR_SKIP: Final = "linear_skip.safetensors"
 
     @staticmethod
     def preprocess(platform: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict
 class Section(BaseModel):
     """A section of the settings: unknown keys and wrong types are errors, and nothing changes after construction.
 
-    The text under a field is its documentation: ``configs/default.yaml`` is generated from it.
+    The text under a field is its documentation: the files in ``configs`` are generated from it.
     """
 
     model_config = ConfigDict(
@@ -23,6 +24,7 @@ class Section(BaseModel):
     )
 
 
+Mode = Literal["min", "max"]
 Width = Annotated[int, Field(ge=1, le=65_536)]
 #: A YAML list arrives as a list; a frozen section keeps a tuple.
 Layers = Annotated[tuple[Width, ...], Strict(False)]
@@ -48,6 +50,33 @@ class ModelSettings(Section):
     """Normalise each hidden layer over the batch."""
     use_residual_blocks: bool = False
     """Add each hidden layer's input to its output (through a linear map where the widths differ)."""
+    linear_skip: Literal["none", "ridge"] = "none"
+    """ridge: a cross prediction is ridge regression, fitted on training rows and frozen, plus what a decoder adds."""
+
+
+class Ramp(Section):
+    """How a weight rises during training; validation always uses the full weight."""
+
+    shape: Literal["constant", "linear", "cyclical"] = "constant"
+    """constant, linear (rises once) or cyclical (rises over half of each cycle, again and again; Fu et al. 2019)."""
+    epochs: int = Field(10, ge=1)
+    """Epochs that the rise takes, or that a cycle lasts."""
+
+    def factor(self, epoch: int) -> float:
+        """Return the share (0 to 1) of the full weight that counts in an epoch, the first being 0."""
+        if self.shape == "constant":
+            return 1.0
+        if self.shape == "linear":
+            return min(1.0, epoch / self.epochs)
+        return min(1.0, 2 * (epoch % self.epochs) / self.epochs)
+
+
+@dataclass(frozen=True)
+class OnlyWith:
+    """Marks the weight of a term that a model has only with a certain value of one of its settings."""
+
+    setting: str
+    value: Any
 
 
 Weight = Annotated[float, Field(ge=0)]
@@ -55,13 +84,29 @@ AlignmentType = Literal["mse", "kl_divergence", "mmd"]
 
 
 class LossWeights(Section):
-    """What each loss term counts for.  A variant names its terms by the float fields of a subclass."""
+    """What each loss term counts for.
 
-    def by_term(self) -> dict[str, float]:
-        """Return {term: weight} for every term of the variant, in the order of declaration."""
-        return {name: getattr(self, name) for name in self.terms()}
+    A variant names its terms by the float fields of a subclass; a field ``<term>_ramp`` says how that weight rises.
+    """
+
+    linear_skip_residual: Annotated[Weight, OnlyWith("linear_skip", "ridge")] = 1.0
+    """With linear_skip: mean square of what a decoder adds to ridge; shrinks it by 1 / (1 + weight)."""
+
+    def by_term(self, model: ModelSettings) -> dict[str, float]:
+        """Return {term: weight} for every term that a model with these settings has, in the order of declaration."""
+        return {name: getattr(self, name) for name in self.terms() if self._has(name, model)}
+
+    def ramps(self) -> dict[str, Ramp]:
+        """Return {term: how its weight rises}."""
+        return {
+            n.removesuffix("_ramp"): ramp for n in type(self).model_fields if isinstance(ramp := getattr(self, n), Ramp)
+        }
 
     @classmethod
     def terms(cls) -> list[str]:
         """List the names of the variant's loss terms."""
         return [name for name, field in cls.model_fields.items() if field.annotation is float]
+
+    def _has(self, term: str, model: ModelSettings) -> bool:
+        conditions = [m for m in type(self).model_fields[term].metadata if isinstance(m, OnlyWith)]
+        return all(getattr(model, c.setting) == c.value for c in conditions)

@@ -11,10 +11,13 @@ from pydantic import BaseModel, ValidationError
 
 from cpivae.config.schema import Config, config_class
 from cpivae.config.shipped import find_shipped
+from cpivae.config.variants import variant_name, variant_names
 from cpivae.config.yaml import dump_yaml, parse_yaml, read_yaml_mapping
-from cpivae.errors import ConfigError, did_you_mean
+from cpivae.errors import ConfigError, did_you_mean, listed
 
 DEFAULT_VARIANT = "joint_vae"
+_OF_A_VARIANT = ("model", "loss_weights")
+"""The sections whose settings depend on the variant."""
 
 
 def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -45,12 +48,15 @@ def make_config(data: Mapping[str, Any], source: str) -> Config:
     chosen = model.get("model_type", DEFAULT_VARIANT) if isinstance(model, Mapping) else DEFAULT_VARIANT
     problems: list[str] = []
     try:
-        schema = config_class(str(chosen))
+        name = variant_name(str(chosen))
+        schema = config_class(name)
+        if isinstance(model, Mapping) and "model_type" in model:
+            data = {**data, "model": {**model, "model_type": name}}
     except ConfigError as error:
         # The other sections can be checked all the same.
         problems += [f"{error.source}: {problem}" for problem in error.problems]
         schema = config_class(DEFAULT_VARIANT)
-        data = {k: v for k, v in data.items() if k not in ("model", "loss_weights")}
+        data = {k: v for k, v in data.items() if k not in _OF_A_VARIANT}
     try:
         config = schema.model_validate(data)
     except ValidationError as error:
@@ -68,7 +74,9 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> list[str]:
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             *parents, key = problem["loc"]
-            lines.append(f"{where}: unknown setting.{_hint(str(key), _fields_at(schema, parents))}")
+            lines.append(
+                f"{where}: {_whose(where, schema) or 'unknown setting.' + _hint(str(key), _fields_at(schema, parents))}"
+            )
         elif problem["type"] == "value_error":
             message = str(problem["ctx"]["error"])
             lines += [f"{where}: {message}" if where else line for line in message.splitlines()]
@@ -117,11 +125,32 @@ def to_yaml(config: Config) -> str:
 
 
 def with_values(config: Config, values: Mapping[str, Any], source: str = "settings") -> Config:
-    """Return the settings with some replaced, by path: ``{"training.seed": 3}``.  Everything is checked again."""
+    """Return the settings with some replaced, by path: ``{"training.seed": 3}``.  Everything is checked again.
+
+    With another ``model.model_type`` come that variant's own defaults; of the model settings and weights so far, those
+    stay that were set to something else than a default and that the new variant has as well.
+    """
     data = copy.deepcopy(to_plain(config))
+    if "model.model_type" in values:
+        data |= _carried_over(config, str(values["model.model_type"]))
     for path, value in values.items():
         set_path(data, path, value)
     return make_config(data, source)
+
+
+def _carried_over(config: Config, chosen: str) -> dict[str, dict[str, Any]]:
+    name, old = variant_name(chosen), config.model.model_type
+    if name == old:
+        return {}
+    plain, defaults, known = to_plain(config), to_plain(_defaults(old)), to_plain(_defaults(name))
+    return {
+        section: {k: v for k, v in plain[section].items() if k in known[section] and v != defaults[section][k]}
+        for section in _OF_A_VARIANT
+    }
+
+
+def _defaults(variant: str) -> Config:
+    return config_class(variant)()  # type: ignore[call-arg]
 
 
 def _hidden_by_unknown_keys(data: Mapping[str, Any], error: ValidationError, schema: type[Config]) -> list[str]:
@@ -147,6 +176,16 @@ def _fields_at(schema: type[BaseModel], parents: list[int | str]) -> list[str]:
     for parent in parents:
         schema = schema.model_fields[str(parent)].annotation  # type: ignore[assignment]
     return list(schema.model_fields)
+
+
+def _whose(path: str, schema: type[BaseModel]) -> str:
+    """Say which variants have a setting that this one lacks; nothing if none has it."""
+    section, _, key = path.partition(".")
+    if section not in _OF_A_VARIANT:
+        return ""
+    own = schema.model_fields["model"].default.model_type
+    owners = [name for name in variant_names() if key in _fields_at(config_class(name), [section])]
+    return f"is a setting of {listed(owners)}; the model here is {own}" if owners else ""
 
 
 def _hint(key: str, known: list[str]) -> str:

@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, Strict, create_model, model_validator
 
-from cpivae.config.base import LossWeights, ModelSettings, Section
-from cpivae.config.variants import load_variant
+from cpivae.config.base import LossWeights, Mode, ModelSettings, Section
+from cpivae.config.tuning import TuningSettings
+from cpivae.config.variants import load_variant, variant_name
 from cpivae.errors import did_you_mean
 from cpivae.names import Goal, metric_keys, natural_mode
-
-Mode = Literal["min", "max"]
 
 
 class DataAugmentation(Section):
@@ -203,45 +202,6 @@ class LoggingSettings(Section):
         return self
 
 
-class AshaSettings(Section):
-    """Asynchronous successive halving (Li et al. 2020): which trials are stopped, and when."""
-
-    grace_period: int = Field(8, ge=1)
-    """Epochs that every trial may run."""
-    reduction_factor: int = Field(3, ge=2)
-    """At each rung one trial in this many goes on; rungs lie this factor apart."""
-
-
-class TuningSettings(Section):
-    """How a sweep searches; most of it has an option of ``cpivae tune`` that takes precedence."""
-
-    metric: str = "val_cross_a_corr_mean"
-    """What a trial is judged by: the best epoch's value."""
-    mode: Mode | None = None
-    """max or min; null for what suits the metric."""
-    n_trials: int = Field(50, ge=1)
-    """Settings to try."""
-    max_epochs: int = Field(50, ge=1)
-    """Epochs of a trial, at most; replaces training.max_epochs."""
-    seed: int = Field(42, ge=0, lt=2**31)
-    """Seed of the search; trial number n trains with seed + n."""
-    startup_trials: int = Field(10, ge=1)
-    """Trials drawn at random before the sampler (TPE) starts to learn from results."""
-    asha: AshaSettings = AshaSettings()
-    cpus_per_trial: float = Field(1, gt=0)
-    """CPUs of a trial, and its number of threads."""
-    gpus_per_trial: float = Field(0, ge=0)
-    """GPUs of a trial; .25 puts four trials on one."""
-    max_concurrent: int | None = Field(None, ge=1)
-    """Trials at a time; null for as many as the CPUs and GPUs allow."""
-    keep_weights: int | None = Field(None, ge=1)
-    """Keep the weights of this many of the best trials only; null for all."""
-
-    def goal(self) -> Goal:
-        """Return the metric with its direction."""
-        return Goal(self.metric, self.mode or natural_mode(self.metric))
-
-
 class Config(Section):
     """All settings.  ``model`` and ``loss_weights`` are those of the chosen variant; see :func:`config_class`."""
 
@@ -261,7 +221,7 @@ class Config(Section):
             *_unknown_metric("callbacks.early_stopping.monitor", self.callbacks.stopping_goal().metric, self),
             *_unknown_metric("tuning.metric", self.tuning.metric, self),
         ]
-        if not any(self.loss_weights.by_term().values()):
+        if not any(self.term_weights().values()):
             problems.append("loss_weights: every weight is zero; at least one term must count")
         if self.hardware.precision == "16-mixed" and self.hardware.accelerator == "cpu":
             problems.append("hardware.precision: 16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true")
@@ -271,7 +231,11 @@ class Config(Section):
 
     def metric_keys(self) -> list[str]:
         """List the validation metrics that a run with these settings reports every epoch."""
-        return metric_keys("val", self.loss_weights.terms())
+        return metric_keys("val", self.term_weights())
+
+    def term_weights(self) -> dict[str, float]:
+        """Return {term: weight} for every loss term of the model."""
+        return self.loss_weights.by_term(self.model)
 
 
 def _unknown_metric(path: str, name: str, config: Config) -> list[str]:
@@ -293,7 +257,7 @@ def config_class(variant: str) -> type[Config]:
     """
     recipe = load_variant(variant)
     own: dict[str, Any] = {
-        "model": (recipe.settings, recipe.settings()),
+        "model": (recipe.settings, recipe.settings(model_type=variant_name(variant))),
         "loss_weights": (recipe.loss_weights, recipe.loss_weights()),
     }
     made: type[Config] = create_model(f"{Config.__name__}[{variant}]", __base__=Config, **own)

@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cpivae.batch import Direction, LinearMap
 from cpivae.config.schema import DataSettings
+from cpivae.data.linear import fit_linear_map
 from cpivae.data.preprocess import Preprocessor, fit_preprocessor
 from cpivae.data.split import MIN_SAMPLES, split_samples
 from cpivae.data.tables import Pair, read_groups, read_pair
 from cpivae.errors import DataError, listed
-from cpivae.names import PLATFORMS, SPLITS, Split
+from cpivae.names import DIRECTIONS, PLATFORMS, SPLITS, Split
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class PreparedData:
     preprocessors: dict[str, Preprocessor]
     sources: dict[str, Any]
     """Where the tables came from: path, SHA-256, shape, and what the join dropped; plain data."""
+    groups: pd.Series | None = None
+    """Group (person) of every sample, where the splits keep groups together."""
 
     def rows(self, split: Split) -> npt.NDArray[np.int64]:
         """Return the row numbers of a split."""
@@ -43,6 +47,21 @@ class PreparedData:
     def n_features(self) -> dict[str, int]:
         """Number of features the model knows, by platform."""
         return {platform: len(p.features) for platform, p in self.preprocessors.items()}
+
+    @cached_property
+    def linear_maps(self) -> dict[Direction, LinearMap]:
+        """Ridge regression between the platforms, by (source, target); fitted on training rows when first asked for.
+
+        What has been fitted travels with the data to other processes.
+        """
+        train = self.rows("train")
+        train = train[np.argsort(self.splits.index[train])]  # folds by id, not by the order of rows
+        groups = None if self.groups is None else self.groups.to_numpy()[train]
+        return {
+            (source, target): fit_linear_map(self.values[source][train], self.values[target][train], groups)
+            for source, target in DIRECTIONS
+            if source != target
+        }
 
     @cached_property
     def fingerprint(self) -> str:
@@ -55,7 +74,9 @@ class PreparedData:
     @property
     def nbytes(self) -> int:
         """Size of the arrays in memory."""
-        return sum(array.nbytes for tables in (self.values, self.observed) for array in tables.values())
+        tables = [*self.values.values(), *self.observed.values()]
+        fitted = [part for given in self.__dict__.get("linear_maps", {}).values() for part in given]
+        return sum(array.nbytes for array in (*tables, *fitted))
 
     def report(self) -> list[str]:
         """Say in a few lines what was split and dropped."""
@@ -96,7 +117,7 @@ def prepare(pair: Pair, settings: DataSettings) -> PreparedData:
         observed[platform] = ~np.isnan(measured)
         preprocessors[platform] = preprocessor
         _require_scorable(platform, measured[(splits == "val").to_numpy()])
-    return PreparedData(splits, values, observed, preprocessors, _describe(pair, preprocessors))
+    return PreparedData(splits, values, observed, preprocessors, _describe(pair, preprocessors), groups)
 
 
 def read_and_prepare(paths: dict[str, Path], settings: DataSettings) -> tuple[PreparedData, list[str]]:

@@ -7,6 +7,8 @@ dimensions, K draws of the latent code.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -27,3 +29,42 @@ class CrossPlatformModel(nn.Module, ABC):
     @abstractmethod
     def code(self, x: Tensor, source: str) -> Tensor:
         """Return the latent code (B, L) of rows of ``source``."""
+
+
+@runtime_checkable
+class StartsFromRows(Protocol):
+    """A part whose initial weights come from training rows."""
+
+    def start_from(self, rows: Mapping[str, Tensor]) -> None:
+        """Set initial weights from scaled training rows (N, D) of every platform."""
+        ...
+
+
+class LearnsAtItsOwnRate(nn.Module):
+    """A part that learns faster or slower than the rest of its model."""
+
+    def __init__(self, learning_rate_factor: float) -> None:
+        """``learning_rate_factor``: its learning rate, relative to that of the rest."""
+        super().__init__()
+        self.learning_rate_factor = learning_rate_factor
+
+
+def start_from_rows(model: nn.Module, rows: Mapping[str, Tensor]) -> None:
+    """Let every part that wants to start from training rows do so."""
+    for part in model.modules():
+        if isinstance(part, StartsFromRows):
+            part.start_from(rows)
+
+
+def by_learning_rate(model: nn.Module) -> dict[float, list[nn.Parameter]]:
+    """Return the parameters by their share of the learning rate: that of the part they are in, 1 unless it has one."""
+    own = {
+        parameter: part.learning_rate_factor
+        for part in model.modules()
+        if isinstance(part, LearnsAtItsOwnRate)
+        for parameter in part.parameters()
+    }
+    groups: dict[float, list[nn.Parameter]] = {1.0: []}
+    for parameter in model.parameters():
+        groups.setdefault(own.get(parameter, 1.0), []).append(parameter)
+    return groups

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import final
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from cpivae.config.base import Activation, ModelSettings
 
@@ -54,6 +55,19 @@ def mlp(d_in: int, widths: Sequence[int], settings: ModelSettings, d_out: int | 
     if d_out is not None:
         layers.append(nn.Linear(sizes[-1], d_out))
     return nn.Sequential(*layers)
+
+
+def with_spectral_norm(net: nn.Sequential, *, keep_last: bool) -> nn.Sequential:
+    """Divide every linear map of ``net`` by its largest singular value (Miyato et al. 2018, eq. 8).
+
+    ``keep_last`` leaves the last layer as it is.  The singular value is followed by power iteration, one step per
+    training step.
+    """
+    for layer in list(net)[: -1 if keep_last else None]:
+        for module in layer.modules():
+            if isinstance(module, nn.Linear):
+                spectral_norm(module)
+    return net
 
 
 def width_after(d_in: int, widths: Sequence[int]) -> int:

@@ -18,15 +18,36 @@ class Latents:
     """(K, B, L) draws."""
     code: Tensor
     """(B, L) the one code that stands for a row when nothing may be random."""
-    distribution: Normal
-    """q(z | x) with batch shape (B, L)."""
     penalties: dict[str, Tensor] = field(default_factory=dict)
     """Loss terms that belong to the posterior itself, unweighted scalars."""
+
+
+@dataclass(frozen=True)
+class GaussianLatents(Latents):
+    """Draws that have a density, because they are Gaussian or a smooth map of Gaussian draws."""
+
+    distribution: Normal = field(kw_only=True)
+    """The Gaussian that draws start from, with batch shape (B, L)."""
+    start: Tensor | None = None
+    """(K, B, L) the Gaussian draws where a flow has moved them to ``z``; None where they are ``z``."""
+    log_det: Tensor | None = None
+    """(K, B) log-determinant of the flow's Jacobian at ``start``."""
 
     @property
     def log_q(self) -> Tensor:
         """(K, B) log-density of the draws under their own posterior."""
-        return self.distribution.log_prob(self.z).sum(-1)
+        log_q = self.distribution.log_prob(self.gaussian_draws).sum(-1)
+        return log_q if self.log_det is None else log_q - self.log_det
+
+    @property
+    def gaussian_draws(self) -> Tensor:
+        """(K, B, L) the draws before any flow."""
+        return self.z if self.start is None else self.start
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the draws follow ``distribution`` itself, so that closed forms hold."""
+        return self.start is None
 
 
 @final
@@ -41,10 +62,12 @@ class GaussianPosterior(nn.Module):
         self.n_draws = n_draws
         self.head = nn.Linear(d_hidden, 2 * latent_dim)
 
-    def forward(self, h: Tensor) -> Latents:
+    def forward(self, h: Tensor) -> GaussianLatents:
         """Map hidden units (B, H) to latents."""
-        mean, raw_scale = self.head(h).chunk(2, dim=-1)  # (B, L) each
+        raw = self.head(h)
+        # Densities of many dimensions need more digits than half precision has.
+        mean, raw_scale = (raw if raw.dtype.itemsize > 2 else raw.float()).chunk(2, dim=-1)  # (B, L) each
         # softplus, not exp: one wild row must not overflow a whole batch.
         scale = F.softplus(raw_scale) + self.MIN_SCALE
         distribution = Normal(mean, scale, validate_args=False)
-        return Latents(z=distribution.rsample((self.n_draws,)), code=mean, distribution=distribution)
+        return GaussianLatents(z=distribution.rsample((self.n_draws,)), code=mean, distribution=distribution)

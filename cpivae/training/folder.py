@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from cpivae.batch import LinearMaps
 from cpivae.config.load import load_config, to_yaml
 from cpivae.config.schema import Config
 from cpivae.config.yaml import dump_yaml
@@ -20,6 +21,7 @@ from cpivae.errors import CheckpointError, FolderError
 from cpivae.files import folder_written_whole, write_text
 from cpivae.names import PLATFORMS, RunFiles
 from cpivae.training.environment import environment
+from cpivae.training.linear_skip import has_linear_skip, read_linear_maps, write_linear_maps
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class RunFolder:
                 write_preprocessor(beside, platform, preprocessor)
                 # For people who want to look inside; nothing of ours reads it back.
                 (beside / RunFiles.scaler(platform)).write_bytes(pickle.dumps(preprocessor.pipeline))
+            if has_linear_skip(config):
+                write_linear_maps(beside, data.linear_maps)
             write_text(beside / RunFiles.LOG_PARAMS, dump_yaml(_log_parameters(data)))
             described = environment() | {"data": data.sources, "features": data.n_features}
             write_text(beside / RunFiles.ENVIRONMENT, json.dumps(described, indent=2) + "\n")
@@ -81,6 +85,10 @@ class RunFolder:
     def preprocessors(self) -> dict[str, Preprocessor]:
         """Return the fitted preprocessing by platform."""
         return {platform: read_preprocessor(self.path, platform) for platform in PLATFORMS}
+
+    def linear_maps(self) -> LinearMaps:
+        """Return the frozen linear maps by direction; nothing where the model has none."""
+        return read_linear_maps(self.path, self.config())
 
     def history(self) -> pd.DataFrame:
         """Return the metrics of every epoch, one row each."""

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from cpivae.batch import Batch
+from cpivae.config.base import Ramp
 from cpivae.config.schema import TrainingSettings
 from cpivae.data.preprocess import Affine
 from cpivae.errors import ConfigError, listed
-from cpivae.models.base import CrossPlatformModel
+from cpivae.models.base import CrossPlatformModel, by_learning_rate
 from cpivae.names import DIRECTIONS, TOTAL_LOSS, prediction
 from cpivae.training.metrics import OriginalScale, PredictionScores
 
@@ -34,12 +35,17 @@ class PairLightning(pl.LightningModule):
         weights: dict[str, float],
         training: TrainingSettings,
         scales: dict[str, Affine],
+        *,
+        ramps: dict[str, Ramp] | None = None,
         fingerprint: str = "",
     ) -> None:
-        """``fingerprint``: of the data, kept in checkpoints so that none is continued on other samples."""
+        """``ramps``: how weights rise in training; validation and test use the full ones.
+
+        ``fingerprint``: of the data, kept in checkpoints so that none is continued on other samples.
+        """
         super().__init__()
         self.model = model
-        self.weights = weights
+        self.weights, self.ramps = weights, ramps or {}
         self.training_settings = training
         self.fingerprint = fingerprint
         self.scales = nn.ModuleDict({p: OriginalScale(affine) for p, affine in scales.items()})
@@ -52,8 +58,8 @@ class PairLightning(pl.LightningModule):
             }
         )
 
-    def total_loss(self, terms: dict[str, Tensor]) -> Tensor:
-        """Weight and add the terms.
+    def total_loss(self, terms: dict[str, Tensor], epoch: int | None = None) -> Tensor:
+        """Weight and add the terms, with the weights of a training epoch or with the full ones.
 
         Raises
         ------
@@ -63,7 +69,7 @@ class PairLightning(pl.LightningModule):
         unweighted = [name for name in terms if name not in self.weights]
         if unweighted:
             raise ConfigError("loss_weights", [f"the model's loss terms {listed(unweighted)} have no weight"])
-        return torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
+        return torch.stack([self._weight(name, epoch) * value for name, value in terms.items()]).sum()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[FINGERPRINT] = self.fingerprint
@@ -75,7 +81,7 @@ class PairLightning(pl.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         terms = self.model.terms(self._with_noise(batch))
-        loss = self.total_loss(terms)
+        loss = self.total_loss(terms, self.current_epoch)
         self._log_losses("train", loss, terms, batch)
         return loss
 
@@ -100,7 +106,11 @@ class PairLightning(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         s = self.training_settings
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        optimizer = kinds[s.optimizer](self.model.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        groups = [
+            {"params": parameters, "lr": factor * s.learning_rate}
+            for factor, parameters in by_learning_rate(self.model).items()
+        ]
+        optimizer = kinds[s.optimizer](groups, lr=s.learning_rate, weight_decay=s.weight_decay)
         if s.scheduler == "none":
             return optimizer
         if s.scheduler == "cosine":
@@ -115,6 +125,10 @@ class PairLightning(pl.LightningModule):
         """Step the schedule, unless it waits for a metric: StepPlateau does that, before the checkpoint is written."""
         if metric is None:
             scheduler.step()
+
+    def _weight(self, term: str, epoch: int | None) -> float:
+        ramp = self.ramps.get(term)
+        return self.weights[term] * (1.0 if ramp is None or epoch is None else ramp.factor(epoch))
 
     def _with_noise(self, batch: Batch) -> Batch:
         std = self.training_settings.data_augmentation.gaussian_noise_std

@@ -24,11 +24,13 @@ from cpivae.config.schema import Config
 from cpivae.data.module import PairModule
 from cpivae.data.prepare import PreparedData
 from cpivae.files import require_new_folder, write_text
+from cpivae.models.base import start_from_rows
 from cpivae.models.build import build_model
 from cpivae.names import RunFiles
 from cpivae.training import callbacks as cb
 from cpivae.training.folder import RunFolder
 from cpivae.training.hardware import resolve_hardware
+from cpivae.training.linear_skip import has_linear_skip
 from cpivae.training.module import PairLightning
 from cpivae.training.resume import adopt, check_fits
 
@@ -49,9 +51,12 @@ class RunResult:
 def build_module(config: Config, data: PreparedData) -> PairLightning:
     """Build the untrained model with its loss weights and scales, seeded by the settings."""
     pl.seed_everything(config.training.seed, verbose=False)
-    model = build_model(config, data.n_features)
+    model = build_model(config, data.n_features, data.linear_maps if has_linear_skip(config) else None)
+    train = data.rows("train")
+    start_from_rows(model, {platform: torch.from_numpy(values[train]) for platform, values in data.values.items()})
     scales = {p: preprocessor.affine() for p, preprocessor in data.preprocessors.items()}
-    return PairLightning(model, config.loss_weights.by_term(), config.training, scales, data.fingerprint)
+    weights, ramps = config.term_weights(), config.loss_weights.ramps()
+    return PairLightning(model, weights, config.training, scales, ramps=ramps, fingerprint=data.fingerprint)
 
 
 def count_parameters(module: torch.nn.Module) -> int:

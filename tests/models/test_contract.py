@@ -40,7 +40,7 @@ every_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
 def settings(variant: str, shape: str = "default", **weights: Any) -> Config:
-    model = {"model_type": variant, "latent_dim": 5, "encoder_layers": [12], "decoder_layers": [12]}
+    model = {"model_type": variant, "latent_dim": 32, "encoder_layers": [12], "decoder_layers": [12]}
     return make_config({"model": model | SHAPES[shape], "loss_weights": weights}, "contract")
 
 
@@ -68,7 +68,7 @@ def test_terms_are_finite_scalars_and_each_has_a_weight(variant: str, shape: str
     config = settings(variant, shape)
     for mode in (True, False):
         terms = built(config).train(mode).terms(random_batch())
-        assert set(terms) == set(config.loss_weights.by_term())
+        assert set(terms) == set(config.term_weights())
         for name, value in terms.items():
             assert value.shape == (), name
             assert torch.isfinite(value), name
@@ -91,7 +91,7 @@ def test_every_parameter_learns_with_each_alignment(variant: str, alignment_type
 
 def assert_every_parameter_learns(config: Config) -> None:
     model = built(config).train()
-    weights = config.loss_weights.by_term()
+    weights = config.term_weights()
     loss = sum((weights[name] * value for name, value in model.terms(random_batch()).items()), torch.zeros(()))
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +15,11 @@ from torch.distributions import Normal
 from cpivae.batch import Batch
 from cpivae.config.base import ModelSettings
 from cpivae.models.blocks import ACTIVATIONS, Residual, hidden_layer, mlp, width_after
-from cpivae.models.decoders import PointDecoder
+from cpivae.models.decoders import Decoders, PointDecoder
 from cpivae.models.latent import LatentModel
-from cpivae.models.objectives import kl_alignment, kl_divergence, mmd_alignment, mse_alignment, squared_mmd
+from cpivae.models.objectives import Objective, kl_alignment, kl_divergence, mmd_alignment, mse_alignment, squared_mmd
 from cpivae.models.objectives import reconstruction_grid as grid_of
-from cpivae.models.posteriors import GaussianPosterior, Latents
+from cpivae.models.posteriors import GaussianLatents, GaussianPosterior
 from cpivae.models.priors import StandardNormalPrior
 
 B, D, H, L, K = 6, 7, 5, 3, 4
@@ -31,12 +32,12 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
-def latents(mean: Tensor, scale: Tensor, draws: int = 1) -> Latents:
+def latents(mean: Tensor, scale: Tensor, draws: int = 1) -> GaussianLatents:
     distribution = Normal(mean, scale)
-    return Latents(z=distribution.rsample((draws,)), code=mean, distribution=distribution)
+    return GaussianLatents(z=distribution.rsample((draws,)), code=mean, distribution=distribution)
 
 
-def some_latents(draws: int = 1) -> Latents:
+def some_latents(draws: int = 1) -> GaussianLatents:
     return latents(torch.randn(B, L), torch.rand(B, L) + 0.3, draws)
 
 
@@ -104,7 +105,7 @@ def test_scale_stays_positive_and_finite_for_wild_rows() -> None:
 
 
 def point_decoder() -> PointDecoder:
-    return PointDecoder(nn.Linear(L, D))
+    return PointDecoder(nn.Sequential(nn.Linear(L, D)))
 
 
 def test_point_loss_is_the_mean_squared_error_of_observed_cells() -> None:
@@ -146,7 +147,7 @@ def model() -> LatentModel:
         encoders={p: mlp(d, [H], PLAIN) for p, d in widths.items()},
         posteriors={p: GaussianPosterior(H, L, n_draws=K) for p in widths},
         prior=StandardNormalPrior(),
-        decoders={p: PointDecoder(nn.Linear(L, d)) for p, d in widths.items()},
+        decoders=Decoders(lambda p: PointDecoder(nn.Sequential(nn.Linear(L, widths[p]))), widths, {}),
         objective=(grid_of, kl_divergence, mse_alignment),
     )
 
@@ -158,38 +159,41 @@ def batch() -> Batch:
 
 
 def test_the_diagonal_of_the_grid_is_reconstruction_and_the_rest_cross(model: LatentModel, batch: Batch) -> None:
-    both = {p: model.encode(x, p) for p, x in batch.inputs.items()}
+    seen = model.explain(batch)
 
     def loss(source: str, target: str) -> float:
-        decoded = model.decoder(target).predict(both[source].z)
+        decoded = model.decoders.decoder((source, target)).predict(seen.latents[source].z)
         squared = (decoded - batch.targets[target]).square().detach().numpy()
         rows = [(k, b, batch.observed[target][b].numpy()) for k in range(K) for b in range(B)]
         return float(np.mean([squared[k, b, observed].mean() for k, b, observed in rows]))
 
-    terms = grid_of(model, batch, both)
+    terms = grid_of(seen)
     assert terms["reconstruction"].item() == pytest.approx((loss("a", "a") + loss("b", "b")) / 2, rel=1e-5)
     assert terms["cross_reconstruction"].item() == pytest.approx((loss("a", "b") + loss("b", "a")) / 2, rel=1e-5)
 
 
 def test_kl_is_the_mean_over_rows_and_platforms(model: LatentModel, batch: Batch) -> None:
-    both = {p: model.encode(x, p) for p, x in batch.inputs.items()}
-    by_row = [model.prior.divergence(q) for q in both.values()]
-    torch.testing.assert_close(kl_divergence(model, batch, both)["kl_divergence"], torch.cat(by_row).mean())
+    seen = model.explain(batch)
+    assert seen.prior is not None
+    by_row = [seen.prior.divergence(q) for q in seen.latents.values()]
+    torch.testing.assert_close(kl_divergence(seen)["kl_divergence"], torch.cat(by_row).mean())
 
 
 def test_imputation_decodes_the_mean_with_the_decoder_of_the_target(model: LatentModel, batch: Batch) -> None:
-    mean = model.encode(batch.inputs["a"], "a").distribution.mean
-    torch.testing.assert_close(model.impute(batch.inputs["a"], "a", "b"), model.decoder("b").predict(mean[None])[0])
+    mean = model.encode(batch.inputs["a"], "a").code
+    torch.testing.assert_close(
+        model.impute(batch.inputs["a"], "a", "b"), model.decoders.decoder(("a", "b")).predict(mean[None])[0]
+    )
     torch.testing.assert_close(model.code(batch.inputs["a"], "a"), mean)
 
 
-def aligned(objective: object, p: Latents, q: Latents, model: LatentModel, batch: Batch) -> float:
-    return objective(model, batch, {"a": p, "b": q})["latent_alignment"].item()  # type: ignore[operator]
+def aligned(objective: Objective, p: GaussianLatents, q: GaussianLatents, model: LatentModel, batch: Batch) -> float:
+    return objective(replace(model.explain(batch), latents={"a": p, "b": q}))["latent_alignment"].item()
 
 
 @pytest.mark.parametrize("objective", [mse_alignment, kl_alignment, mmd_alignment])
 def test_alignment_is_symmetric_positive_and_zero_for_equals(
-    objective: object, model: LatentModel, batch: Batch
+    objective: Objective, model: LatentModel, batch: Batch
 ) -> None:
     p, q = some_latents(draws=K), some_latents(draws=K)
     there, back = aligned(objective, p, q, model, batch), aligned(objective, q, p, model, batch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cpivae.config.base import AlignmentType, LossWeights, ModelSettings, Weight
+from cpivae.batch import LinearMaps
+from cpivae.config.base import AlignmentType, LossWeights, ModelSettings, Ramp, Weight
 from cpivae.config.variants import Variant
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ class JointVAEWeights(LossWeights):
     reconstruction: Weight = 1.0
     """A platform predicted from itself: mean squared error over observed cells, in scaled units."""
     kl_divergence: Weight = 1e-3
-    """Distance of the latent posterior from the standard normal prior, summed over latent dimensions."""
+    """Distance of the latent posterior from the prior, summed over latent dimensions."""
+    kl_divergence_ramp: Ramp = Ramp()
+    """How kl_divergence rises during training."""
     cross_reconstruction: Weight = 1.0
     """A platform predicted from the other one: what imputation does."""
     latent_alignment: Weight = 1.0
@@ -27,21 +30,20 @@ class JointVAEWeights(LossWeights):
     """mse (between means), kl_divergence (symmetrised, between posteriors) or mmd (between draws)."""
 
 
-def build(settings: ModelSettings, weights: JointVAEWeights, n_features: Mapping[str, int]) -> LatentModel:
-    """Put the untrained model together for {platform: number of features}."""
-    from cpivae.models import blocks, decoders, latent, objectives, posteriors, priors
+def build(
+    settings: ModelSettings,
+    weights: JointVAEWeights,
+    n_features: Mapping[str, int],
+    skips: LinearMaps,
+) -> LatentModel:
+    """Put the untrained model together."""
+    from cpivae.models import assemble, latent, objectives, priors
 
     return latent.LatentModel(
-        encoders={p: blocks.mlp(d, settings.encoder_layers, settings) for p, d in n_features.items()},
-        posteriors={
-            p: posteriors.GaussianPosterior(blocks.width_after(d, settings.encoder_layers), settings.latent_dim)
-            for p, d in n_features.items()
-        },
+        encoders=assemble.encoders(n_features, settings),
+        posteriors=assemble.gaussian_posteriors(n_features, settings),
         prior=priors.StandardNormalPrior(),
-        decoders={
-            p: decoders.PointDecoder(blocks.mlp(settings.latent_dim, settings.decoder_layers, settings, d_out=d))
-            for p, d in n_features.items()
-        },
+        decoders=assemble.point_decoders(n_features, settings, skips),
         objective=(
             objectives.reconstruction_grid,
             objectives.kl_divergence,
@@ -52,6 +54,7 @@ def build(settings: ModelSettings, weights: JointVAEWeights, n_features: Mapping
 
 VARIANT = Variant(
     summary="Gaussian VAE per platform with cross-reconstruction and aligned latent spaces",
+    parts="Gaussian posterior, normal prior, point decoder; reconstruction grid + KL + alignment",
     paper="Kingma & Welling 2014, Auto-Encoding Variational Bayes",
     settings=ModelSettings,
     loss_weights=JointVAEWeights,
