@@ -11,6 +11,7 @@ import typer
 from cpivae.cli.example import example
 from cpivae.cli.export import export
 from cpivae.cli.impute import impute
+from cpivae.cli.models import models
 from cpivae.cli.train import train
 from cpivae.cli.tune import tune
 from cpivae.errors import CpivaeError
@@ -26,6 +27,7 @@ app.command()(tune)
 app.command()(train)
 app.command()(export)
 app.command()(impute)
+app.command()(models)
 app.command()(example)
 
 

@@ -1,18 +1,22 @@
-"""``configs/<variant>.yaml`` written from the schema, so that no default stands twice.
+"""``configs/*.yaml`` and the tables of settings in ``docs/models``, written from the schema: no default stands twice.
 
-``python -m cpivae.config.render joint_vae > configs/default.yaml``
+``python -m cpivae.config.render`` in a checkout writes them all.
 """
 
 from __future__ import annotations
 
-import sys
+import re
 import textwrap
+from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from cpivae.config.base import Section
-from cpivae.config.load import to_plain
+from cpivae.config.base import LossWeights, ModelSettings, Section
+from cpivae.config.load import DEFAULT_VARIANT, to_plain
 from cpivae.config.schema import config_class
+from cpivae.config.shipped import shipped_folder
+from cpivae.config.variants import load_variant, variant_names
 from cpivae.config.yaml import dump_yaml
 
 HEADER = """\
@@ -20,16 +24,47 @@ HEADER = """\
 # Any setting can also be given on the command line, for example --set training.max_epochs=5
 """
 
+TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
+"""Where a docs page keeps the table of settings."""
 
-def render_config(variant: str) -> str:
-    """Return a YAML file that holds every setting of a variant, its default and its documentation."""
+
+def render_config(variant: str, *sections: str, header: str = HEADER) -> str:
+    """Return a YAML file of a variant's settings (of some sections, or all), their defaults and documentation."""
     defaults = config_class(variant)()  # type: ignore[call-arg]
     plain = to_plain(defaults)
     blocks = [
         f"# {_first_line(section)}\n{name}:\n{_lines(section, plain[name], 1)}"
-        for name, section in ((name, getattr(defaults, name)) for name in type(defaults).model_fields)
+        for name, section in ((name, getattr(defaults, name)) for name in sections or type(defaults).model_fields)
     ]
-    return HEADER + "\n" + "\n".join(blocks)
+    return header + "\n" + "\n".join(blocks)
+
+
+def render_variant(variant: str) -> str:
+    """Return the YAML file with what is particular to a variant; the rest is in ``default.yaml``."""
+    recipe = load_variant(variant)
+    lines = [f"{variant}: {recipe.summary}", f"({recipe.paper}).", "All other settings are those of default.yaml."]
+    header = "".join(f"# {part}\n" for line in lines for part in textwrap.wrap(line, 110))
+    return render_config(variant, "model", "loss_weights", header=header)
+
+
+def settings_table(variant: str) -> str:
+    """Return a Markdown table of the settings and weights that are particular to a variant."""
+    recipe = load_variant(variant)
+    model, weights = recipe.settings(model_type=variant), recipe.loss_weights()
+    own = [
+        *_rows("model", model, ModelSettings(model_type=variant)),
+        *_rows("loss_weights", weights, LossWeights()),
+    ]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *own, ""])
+
+
+def _rows(path: str, section: Section, shared: Section) -> Iterator[str]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if name in type(shared).model_fields and value == getattr(shared, name):
+            continue
+        shown = dump_yaml(section.model_dump(mode="json")[name]).strip().removesuffix("\n...").replace("\n", ", ")
+        yield f"| `{path}.{name}` | `{shown}` | {_text(field)} |"
 
 
 def _lines(section: Section, plain: dict[str, object], depth: int) -> str:
@@ -46,13 +81,29 @@ def _lines(section: Section, plain: dict[str, object], depth: int) -> str:
 
 
 def _comment(field: FieldInfo, indent: str) -> str:
-    text = " ".join((field.description or "").split())
-    return "".join(f"{indent}# {line}\n" for line in textwrap.wrap(text, 110 - len(indent)))
+    return "".join(f"{indent}# {line}\n" for line in textwrap.wrap(_text(field), 110 - len(indent)))
+
+
+def _text(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split())
 
 
 def _first_line(section: Section) -> str:
     return (type(section).__doc__ or "").strip().splitlines()[0]
 
 
+def rendered_files() -> Iterator[tuple[Path, str]]:
+    """Yield every file of a checkout that is written from the schema, with what it should hold."""
+    configs = shipped_folder("configs")
+    yield configs / "default.yaml", render_config(DEFAULT_VARIANT)
+    for variant in variant_names():
+        yield configs / f"{variant}.yaml", render_variant(variant)
+        page = configs.parent / "docs" / "models" / f"{variant}.md"
+        if page.is_file():
+            table = settings_table(variant)
+            yield page, TABLE.sub(lambda _, table=table: table, page.read_text(encoding="utf-8"))  # type: ignore[misc]
+
+
 if __name__ == "__main__":
-    sys.stdout.write(render_config(sys.argv[1]))
+    for path, text in list(rendered_files()):
+        path.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import cpivae
+from cpivae.config.variants import plain
 from cpivae.errors import ConfigError, did_you_mean
 
 Kind = Literal["configs", "search_spaces"]
@@ -21,6 +22,8 @@ def shipped_folder(kind: Kind) -> Path:
 def find_shipped(source: str | Path, kind: Kind) -> Path:
     """Return the path of a file, or of the shipped file with that name (``default``, or ``configs/default.yaml``).
 
+    Names of shipped files may be spelt as those of variants may.
+
     Raises
     ------
     ConfigError
@@ -30,9 +33,10 @@ def find_shipped(source: str | Path, kind: Kind) -> Path:
     if path.exists():
         return path
     known = sorted(p.stem for p in shipped_folder(kind).glob("*.yaml"))
-    name = path.stem if path.parent in (Path(), Path(kind)) else ""
-    if name in known:
-        return shipped_folder(kind) / f"{name}.yaml"
+    name = plain(path.stem) if path.parent in (Path(), Path(kind)) else ""
+    named = {plain(stem): stem for stem in known}
+    if name in named:
+        return shipped_folder(kind) / f"{named[name]}.yaml"
     hint = did_you_mean(path.stem, known)
     raise ConfigError(
         str(source), [f"there is no such file, nor a shipped one of that name.{hint} Shipped: {', '.join(known)}"]

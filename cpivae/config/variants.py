@@ -72,13 +72,13 @@ def variant_name(spelt: str) -> str:
     ConfigError
         No variant has this name; the message suggests the nearest one.
     """
-    known = {_plain(name): name for name in variant_names()}
-    if _plain(spelt) not in known:
+    known = {plain(name): name for name in variant_names()}
+    if plain(spelt) not in known:
         hint = did_you_mean(spelt, known.values())
         raise ConfigError(
             "model.model_type", [f"model '{spelt}' is unknown.{hint} Known: {listed(known.values(), 20)}"]
         )
-    return known[_plain(spelt)]
+    return known[plain(spelt)]
 
 
 def load_variant(name: str) -> Variant:
@@ -93,5 +93,6 @@ def load_variant(name: str) -> Variant:
     return recipe
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Return a name without its capitals, underscores and hyphens: how a variant may be spelt."""
     return name.replace("_", "").replace("-", "").lower()

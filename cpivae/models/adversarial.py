@@ -8,18 +8,17 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from cpivae.models.base import LearnsAtItsOwnRate
 from cpivae.models.decoders import Decoder, PointDecoder, observed_mean
 
 
 @final
-class Critic(LearnsAtItsOwnRate):
+class Critic(nn.Module):
     """Scores rows (K, B, D): high for measured ones, low for made-up ones; (K, B)."""
 
     def __init__(self, net: nn.Sequential, learning_rate_factor: float) -> None:
         """``net`` maps (rows, D) to (rows, 1)."""
-        super().__init__(learning_rate_factor)
-        self.net = net
+        super().__init__()
+        self.net, self.learning_rate_factor = net, learning_rate_factor
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x.flatten(0, 1)).unflatten(0, x.shape[:2]).squeeze(-1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -40,13 +40,12 @@ class StartsFromRows(Protocol):
         ...
 
 
-class LearnsAtItsOwnRate(nn.Module):
+@runtime_checkable
+class LearnsAtItsOwnRate(Protocol):
     """A part that learns faster or slower than the rest of its model."""
 
-    def __init__(self, learning_rate_factor: float) -> None:
-        """``learning_rate_factor``: its learning rate, relative to that of the rest."""
-        super().__init__()
-        self.learning_rate_factor = learning_rate_factor
+    learning_rate_factor: float
+    """Its learning rate, relative to that of the rest."""
 
 
 def start_from_rows(model: nn.Module, rows: Mapping[str, Tensor]) -> None:
@@ -62,7 +61,7 @@ def by_learning_rate(model: nn.Module) -> dict[float, list[nn.Parameter]]:
         parameter: part.learning_rate_factor
         for part in model.modules()
         if isinstance(part, LearnsAtItsOwnRate)
-        for parameter in part.parameters()
+        for parameter in cast(nn.Module, part).parameters()
     }
     groups: dict[float, list[nn.Parameter]] = {1.0: []}
     for parameter in model.parameters():

@@ -84,6 +84,7 @@ class Decoders(nn.Module):
         self.residual = nn.ModuleDict({self.skips.name(direction): make(direction[1]) for direction in linear_maps})
         for decoder in self.residual.values():
             cast(Decoder, decoder).start_at_zero()
+            self.skips.slow_down(decoder)
 
     def decoder(self, direction: Direction) -> Decoder:
         """Return the decoder of a (source, target) prediction."""

@@ -68,6 +68,7 @@ class DirectModel(CrossPlatformModel):
         self.nets = nn.ModuleDict({self.skips.name(direction): net for direction, net in nets.items()})
         for direction in linear_maps:
             zero_last_layer(self._net(direction).last)
+            self.skips.slow_down(self._net(direction))
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         cross, cycle, size = [], [], []

@@ -9,6 +9,10 @@ from torch import Tensor, nn
 
 from cpivae.batch import Direction, LinearMap, LinearMaps
 
+RESIDUAL_LEARNING_RATE = 0.1
+"""Learning rate of what is added to a linear map, relative to the rest of the model: at the full rate the first epochs
+on a few hundred samples only take it away from a good start, and not all of that is made good."""
+
 
 @final
 class LinearSkip(nn.Module):
@@ -43,6 +47,10 @@ class LinearSkips(nn.Module):
         """Name a direction: ``b_from_a``."""
         source, target = direction
         return f"{target}_from_{source}"
+
+    def slow_down(self, part: nn.Module) -> None:
+        """Let a part that adds to these maps learn at a rate of its own."""
+        part.learning_rate_factor = RESIDUAL_LEARNING_RATE  # type: ignore[assignment]
 
     def __contains__(self, direction: Direction) -> bool:
         return self.name(direction) in self.maps

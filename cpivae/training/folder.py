@@ -18,7 +18,7 @@ from cpivae.config.yaml import dump_yaml
 from cpivae.data.prepare import PreparedData
 from cpivae.data.preprocess import Preprocessor, load_preprocessor, save_preprocessor
 from cpivae.errors import CheckpointError, FolderError
-from cpivae.files import folder_written_whole, write_text
+from cpivae.files import folder_written_whole, link_or_copy, write_text
 from cpivae.names import PLATFORMS, RunFiles
 from cpivae.training.environment import environment
 from cpivae.training.linear_skip import has_linear_skip, read_linear_maps, write_linear_maps
@@ -31,8 +31,10 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: Config, data: PreparedData) -> RunFolder:
+    def create(cls, path: Path, config: Config, data: PreparedData, linear_maps_in: Path | None = None) -> RunFolder:
         """Make the folder with everything that is known before the first epoch, whole or not at all.
+
+        ``linear_maps_in``: a folder that holds the linear maps of these data already; trials share that file.
 
         Raises
         ------
@@ -48,7 +50,10 @@ class RunFolder:
                 # For people who want to look inside; nothing of ours reads it back.
                 (beside / RunFiles.scaler(platform)).write_bytes(pickle.dumps(preprocessor.pipeline))
             if has_linear_skip(config):
-                write_linear_maps(beside, data.linear_maps)
+                if linear_maps_in is None:
+                    write_linear_maps(beside, data.linear_maps)
+                else:
+                    link_or_copy(linear_maps_in / RunFiles.LINEAR_SKIP, beside / RunFiles.LINEAR_SKIP)
             write_text(beside / RunFiles.LOG_PARAMS, dump_yaml(_log_parameters(data)))
             described = environment() | {"data": data.sources, "features": data.n_features}
             write_text(beside / RunFiles.ENVIRONMENT, json.dumps(described, indent=2) + "\n")

@@ -73,6 +73,7 @@ def fit(
     reporters: list[cb.Reporter] | None = None,
     is_trial: bool = False,
     resume_from: Path | None = None,
+    linear_maps_in: Path | None = None,
 ) -> RunResult:
     """Train one configuration and leave the run folder ``path``.
 
@@ -82,6 +83,7 @@ def fit(
     reporters : called after every epoch, when its artifacts are on disk.
     is_trial : a trial of a sweep: the test split stays unread, and only the weights of the best epoch are kept.
     resume_from : checkpoint of a run with the same model to continue from.
+    linear_maps_in : folder with the linear maps of these data, where many runs share them.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def fit(
     torch.set_num_threads(config.hardware.threads or 1)
     module = build_module(config, data)
     checkpoint = None if resume_from is None else check_fits(resume_from, module)
-    folder = RunFolder.create(path, config, data)
+    folder = RunFolder.create(path, config, data, linear_maps_in)
 
     best = cb.best_checkpoint(config, folder, name, weights_only=is_trial)
     kept: list[Callback] = [best] if is_trial else [best, cb.last_checkpoint(folder)]

@@ -17,6 +17,7 @@ from cpivae.errors import InterruptedSweepError, ResourceError
 from cpivae.files import require_new_folder
 from cpivae.training.environment import environment
 from cpivae.training.hardware import cpus, gpus
+from cpivae.training.linear_skip import has_linear_skip, write_linear_maps
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.progress import sweep_progress
 from cpivae.tuning.record import TrialRecord, best_of, ranked
@@ -65,6 +66,11 @@ def concurrent_trials(config: Config) -> int:
     return max(1, min([*fits, tuning.n_trials, *([tuning.max_concurrent] if tuning.max_concurrent else [])]))
 
 
+def uses_linear_maps(config: Config, space: Space) -> bool:
+    """Say whether any trial may have a linear skip."""
+    return has_linear_skip(config) or space.may_choose("model.linear_skip", "ridge")
+
+
 def run_sweep(
     config: Config,
     space: Space,
@@ -89,6 +95,7 @@ def run_sweep(
     path = path.resolve()  # Ray's processes have other working directories
     require_new_folder(path)
     data = data_source()
+    linear_maps = data.linear_maps if uses_linear_maps(config, space) else {}  # fitted here, once for all trials
     folder = SweepFolder(path)
     described = {"space": space.text, "study_name": study_name, "data": data.sources, "environment": environment()}
     _set_ray_environment()
@@ -98,6 +105,8 @@ def run_sweep(
     say("starting Ray on this machine; the first trials wait for it, and for their processes to load")
     with engine.local_ray(data.nbytes):
         folder.create(config, described)
+        if linear_maps:
+            write_linear_maps(path, linear_maps)
         say(f"{n_trials} trials of at most {config.tuning.max_epochs} epochs, {n_workers} at a time, in {path}")
         if gpus() and not config.tuning.gpus_per_trial:
             say(f"note: {gpus()} GPU(s) stay idle; --gpus_per_trial would use them")

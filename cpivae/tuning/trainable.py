@@ -46,6 +46,7 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> 
             name=task.study_name,
             reporters=[lambda report: tune.report(keeper.result(report))],
             is_trial=True,
+            linear_maps_in=task.folder.path,
         )
     except TrainingDivergedError:
         # Returning keeps this worker process for the next trial; an error would end it.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from cpivae.batch import LinearMaps
-from cpivae.config.base import ModelSettings, Ramp, Weight
+from cpivae.config.base import Layers, ModelSettings, Ramp, Weight
 from cpivae.config.variants import Variant
 from cpivae.models.zoo.joint_vae import JointVAEWeights
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 class PlusSettings(ModelSettings):
     """Settings of joint_vae_plus."""
 
+    decoder_layers: Layers = (128,)
+    """Widths of the decoders' hidden layers, from the latent code outwards; the spectral norm acts on these."""
+    batch_norm: bool = False
+    """Normalise each hidden layer over the batch; in a decoder that would undo the spectral norm."""
+    use_residual_blocks: bool = True
+    """Add each hidden layer's input to its output (through a linear map where the widths differ)."""
     n_flows: int = Field(4, ge=0, le=64)
     """Planar flows that the posterior's draws pass through; 0 leaves them Gaussian."""
     free_bits: float = Field(0.01, ge=0, le=10)
