@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import final
 
 import torch
@@ -82,21 +83,22 @@ class Codebook(nn.Module):
 class CodebookPosterior(nn.Module):
     """Describes a row by several slots, each the nearest code to a part of the encoder's output."""
 
-    def __init__(self, d_hidden: int, latent_dim: int, n_slots: int, codebook: Codebook) -> None:
+    def __init__(self, d_hidden: int, latent_dim: int, codebook: Codebook) -> None:
         super().__init__()
-        self.head = nn.Linear(d_hidden, latent_dim)
-        self.n_slots = n_slots
+        self.code_dim, self.latent_dim = codebook.codes.shape[-1], latent_dim
+        n_slots = math.ceil(latent_dim / self.code_dim)
+        self.head = nn.Linear(d_hidden, n_slots * self.code_dim)
         # In a tuple, because the codebook is the model's: it is registered there, once for all platforms.
         self._shared = (codebook,)
 
     def forward(self, h: Tensor) -> Latents:
-        """Map hidden units (B, H) to the code (B, L), n_slots entries of the codebook side by side."""
+        """Map hidden units (B, H) to the code (B, L): entries of the codebook side by side, the last cut to fit."""
         (codebook,) = self._shared
         raw = self.head(h)
-        z = (raw if raw.dtype.itemsize > 2 else raw.float()).unflatten(-1, (self.n_slots, -1))  # (B, slots, C)
+        z = (raw if raw.dtype.itemsize > 2 else raw.float()).unflatten(-1, (-1, self.code_dim))  # (B, slots, C)
         nearest = codebook(z)
         # Straight through: the value is the code, the gradient goes to z (van den Oord et al. 2017, section 3.2).
-        code = (z + (nearest - z).detach()).flatten(1)
+        code = (z + (nearest - z).detach()).flatten(1)[:, : self.latent_dim]
         penalties = {"commitment": (z - nearest.detach()).square().mean()}
         if codebook.by_gradient:
             penalties["codebook"] = (z.detach() - nearest).square().mean()

@@ -200,13 +200,24 @@ def test_the_neighbours_of_impossible_combinations_are_possible() -> None:
 
 @pytest.mark.parametrize("variant", variant_names())
 def test_a_loss_of_nothing_is_refused_and_of_one_term_accepted(variant: str) -> None:
-    terms = load_variant(variant).loss_weights.terms()
     model = {"model_type": variant}
+    terms = list(make_config({"model": model}, "settings").term_weights())
     with pytest.raises(ConfigError, match="every weight is zero"):
         make_config({"model": model, "loss_weights": dict.fromkeys(terms, 0)}, "settings")
     for term in terms:
         weights = dict.fromkeys(terms, 0.0) | {term: 1.0}
-        assert make_config({"model": model, "loss_weights": weights}, "settings").loss_weights.by_term() == weights
+        assert make_config({"model": model, "loss_weights": weights}, "settings").term_weights() == weights
+
+
+def test_a_term_that_the_model_lacks_does_not_count() -> None:
+    """With decoder_type ddpm there is no critic, so its weight alone is a loss of nothing."""
+    terms = dict.fromkeys(load_variant("generative_vae").loss_weights.terms(), 0.0) | {"critic": 1.0}
+    model = {"model_type": "generative_vae", "decoder_type": "ddpm"}
+    with pytest.raises(ConfigError, match="every weight is zero"):
+        make_config({"model": model, "loss_weights": terms}, "settings")
+    config = make_config({"model": model | {"decoder_type": "gan"}, "loss_weights": terms}, "settings")
+    assert config.term_weights()["critic"] == 1.0
+    assert "val_noise_prediction_loss" not in config.metric_keys()
 
 
 # ---------------------------------------------------------------------------------------------- what is derived
@@ -216,8 +227,8 @@ def test_a_loss_of_nothing_is_refused_and_of_one_term_accepted(variant: str) -> 
 def test_metric_keys_are_distinct_and_complete(variant: str) -> None:
     config = make_config({"model": {"model_type": variant}}, "settings")
     keys = config.metric_keys()
-    assert len(keys) == len(set(keys)) == 1 + len(config.loss_weights.terms()) + 4 * len(STATISTICS)
-    assert {"val_total_loss", "val_reconstruction_loss", "val_cross_a_corr_mean", "val_recon_b_rmse"} <= set(keys)
+    assert len(keys) == len(set(keys)) == 1 + len(config.term_weights()) + 4 * len(STATISTICS)
+    assert {"val_total_loss", "val_recon_a_corr", "val_cross_a_corr_mean", "val_recon_b_rmse"} <= set(keys)
 
 
 def test_directions_of_goals() -> None:

@@ -178,7 +178,7 @@ def test_an_epoch_reports_every_metric(
 ) -> None:
     config = tiny_config(model__model_type=variant, training__max_epochs=1)
     result = fit(config, prepared, tmp_path / "run", name="x")
-    terms = config.loss_weights.terms()
+    terms = list(config.term_weights())
     losses = ["train_total_loss", *(f"train_{term}_loss" for term in terms)]
     reported = result.folder.history()
     assert set(reported.columns) == {"epoch", "learning_rate", "seconds", *losses, *metric_keys("val", terms)}

@@ -224,7 +224,7 @@ def test_reports_come_when_everything_is_on_disk(
     witness = Witness(tmp_path / "run")
     train(**LAST_IS_BEST, reporters=[witness], is_trial=is_trial)
     assert witness.seen == [(0, 1, 0, False), (1, 2, 1, False), (2, 3, 2, True)]
-    terms = tiny_config().loss_weights.terms()
+    terms = list(tiny_config().term_weights())
     train_losses = {"train_total_loss", *(f"train_{term}_loss" for term in terms)}
     assert all(set(m) == train_losses | set(metric_keys("val", terms)) for m in witness.metrics)
 

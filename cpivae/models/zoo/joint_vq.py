@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cpivae.batch import LinearMaps
 from cpivae.config.base import LossWeights, ModelSettings, OnlyWith, Weight
@@ -18,24 +18,14 @@ if TYPE_CHECKING:
 class VQSettings(ModelSettings):
     """Settings of JointVQ."""
 
-    n_slots: int = Field(32, ge=1, le=4096)
-    """Codes that describe a sample; latent_dim must be a multiple of it."""
+    code_dim: int = Field(4, ge=1, le=4096)
+    """Numbers in a code: latent_dim / code_dim codes side by side describe a sample."""
     codebook_size: int = Field(64, ge=2, le=65_536)
     """Codes in the book."""
     codebook_update: Literal["ema", "gradient"] = "ema"
     """How codes follow the vectors that choose them: ema (moving averages) or gradient (a loss term)."""
     codebook_decay: float = Field(0.95, ge=0, lt=1)
     """Share of a moving average that each batch keeps."""
-
-    @model_validator(mode="after")
-    def _slots_divide_the_code(self) -> VQSettings:
-        if self.latent_dim % self.n_slots:
-            fitting = [n for n in range(1, self.latent_dim + 1) if self.latent_dim % n == 0]
-            raise ValueError(
-                f"latent_dim ({self.latent_dim}) must be a multiple of n_slots ({self.n_slots}); "
-                f"n_slots may be {', '.join(map(str, fitting))}"
-            )
-        return self
 
 
 class VQWeights(LossWeights):
@@ -59,15 +49,14 @@ def build(settings: VQSettings, weights: VQWeights, n_features: Mapping[str, int
     """Put the untrained model together."""
     from cpivae.models import assemble, blocks, codebook, latent, objectives
 
-    code_dim = settings.latent_dim // settings.n_slots
     by_gradient = settings.codebook_update == "gradient"
-    book = codebook.Codebook(settings.codebook_size, code_dim, settings.codebook_decay, by_gradient=by_gradient)
+    book = codebook.Codebook(
+        settings.codebook_size, settings.code_dim, settings.codebook_decay, by_gradient=by_gradient
+    )
     widths = {p: blocks.width_after(d, settings.encoder_layers) for p, d in n_features.items()}
     return latent.LatentModel(
         encoders=assemble.encoders(n_features, settings),
-        posteriors={
-            p: codebook.CodebookPosterior(h, settings.latent_dim, settings.n_slots, book) for p, h in widths.items()
-        },
+        posteriors={p: codebook.CodebookPosterior(h, settings.latent_dim, book) for p, h in widths.items()},
         decoders=assemble.point_decoders(n_features, settings, skips),
         objective=(objectives.reconstruction_grid, objectives.ALIGNMENTS[weights.alignment_type]),
         shared={"codebook": book},
