@@ -7,8 +7,8 @@ platform_a.csv and platform_b.csv, and samples.csv with a column "subject" where
 Every variant is trained as configs/<variant>.yaml says (generative_vae with both of its decoders), without and with
 linear_skip: ridge.  A figure is the mean over features of Pearson's r on test rows, as mean and standard deviation over
 seeds, each with a split and initial weights of its own; a prediction of the training mean has r = 0.  ``ridge`` is what
-linear_skip: ridge starts from (penalty by inner folds of the training rows); kNN takes 15 neighbours.  Seconds are of
-one process with one thread: compare them with each other, not with another machine's.
+linear_skip: ridge starts from (penalty by inner folds of the training rows); kNN takes 15 neighbours.  Seconds are
+CPU seconds of one process with one thread: compare them with each other, not with another machine's.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def run(job: Job) -> Result:
     config = load_config(job.config or "default", given)
     data = prepare(read_pair({p: job.folder / f"platform_{p}.csv" for p in "ab"}), config.data)
     rows = f"{len(data.splits)} ({len(data.rows('train'))})"
-    started = time.perf_counter()
+    started = time.process_time()
     if job.config:
         scores, parameters = trained(config, data), count_parameters(build_module(config, data))
     else:
         scores, parameters = baseline(job.method, data), 0
-    return Result(rows, scores["a"], scores["b"], time.perf_counter() - started, parameters)
+    return Result(rows, scores["a"], scores["b"], time.process_time() - started, parameters)
 
 
 def trained(config: Config, data: PreparedData) -> dict[str, float]:
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     print(f"{machine()}; {options.processes} processes\n")
-    print("| pair | rows (train) | method | a from b | b from a | against ridge | seconds | parameters |")
+    print("| pair | rows (train) | method | a from b | b from a | against ridge | CPU seconds | parameters |")
     print("|---|---|---|---|---|---|---|---|")
     with (
         tempfile.TemporaryDirectory() as scratch,

@@ -75,7 +75,7 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> list[str]:
         if problem["type"] == "extra_forbidden":
             *parents, key = problem["loc"]
             lines.append(
-                f"{where}: {_whose(where, schema) or 'unknown setting.' + _hint(str(key), _fields_at(schema, parents))}"
+                f"{where}: {whose(where, schema) or 'unknown setting.' + _hint(str(key), _fields_at(schema, parents))}"
             )
         elif problem["type"] == "value_error":
             message = str(problem["ctx"]["error"])
@@ -178,10 +178,11 @@ def _fields_at(schema: type[BaseModel], parents: list[int | str]) -> list[str]:
     return list(schema.model_fields)
 
 
-def _whose(path: str, schema: type[BaseModel]) -> str:
+def whose(path: str, schema: type[BaseModel]) -> str:
     """Say which variants have a setting that this one lacks; nothing if none has it."""
-    section, _, key = path.partition(".")
-    if section not in _OF_A_VARIANT:
+    section, _, rest = path.partition(".")
+    key = rest.partition(".")[0]
+    if section not in _OF_A_VARIANT or key in _fields_at(schema, [section]):
         return ""
     own = schema.model_fields["model"].default.model_type
     owners = [name for name in variant_names() if key in _fields_at(config_class(name), [section])]

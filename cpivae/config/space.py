@@ -1,107 +1,46 @@
-"""Search spaces: which settings a sweep varies, and between which values.
+"""Search spaces: which settings a sweep varies, between which values, and under which conditions.
 
-A space file holds one line per setting, ``path: {kind: arguments}``, in Ray Tune's words.  Both ends of a range belong
-to it.
-
-====================  =====================================================
-choice: [x, y, z]     one of these
-uniform: [lo, hi]     a number
-loguniform: [lo, hi]  a number, evenly on a logarithmic scale
-randint: [lo, hi]     a whole number
-lograndint: [lo, hi]  a whole number, evenly on a logarithmic scale
-layers:               a list of layer widths
-  depth: [lo, hi]       how many, 0 for none
-  width: [64, 128]      one of these for each
-====================  =====================================================
+A space file holds one line per setting, ``path: {kind: arguments}``; ``parameters`` has the kinds, ``space_text`` how
+files extend one another.  Under ``when: {path: {value: lines}}`` stand settings that exist only while a choice has that
+value.  A setting given again under a condition has that range there; the innermost line counts.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from cpivae.config.load import to_plain, with_values
+from cpivae.config.load import to_plain, whose, with_values
+from cpivae.config.parameters import Choice, MalformedError, Parameter, Suggests, parse_parameter
 from cpivae.config.schema import Config
 from cpivae.config.shipped import find_shipped
+from cpivae.config.space_text import WHEN, Tree, resolve, written
 from cpivae.config.yaml import read_yaml_mapping
 from cpivae.errors import ConfigError, did_you_mean
 
-
-class Suggests(Protocol):
-    """What proposes values; an Optuna trial is one."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any: ...
-    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool = False) -> float: ...
-    def suggest_int(self, name: str, low: int, high: int, /, *, log: bool = False) -> int: ...
+Condition = tuple[str, str]
+"""A setting's path and the value, as it is written, that it must have."""
+Place = tuple[Condition, ...]
+"""Where a line stands: the conditions around it, outermost first."""
 
 
-class Parameter(Protocol):
-    """One searched setting."""
+@dataclass
+class Block:
+    """Lines that hold under the same conditions."""
 
-    def suggest(self, name: str, trial: Suggests) -> Any:
-        """Draw a value; ``name`` is the setting's path."""
-        ...
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    branches: dict[Condition, Block] = field(default_factory=dict)
 
-    def extremes(self) -> Iterator[Any]:
-        """Yield the values that the settings must accept if they are to accept all."""
-        ...
-
-
-@dataclass(frozen=True)
-class Choice:
-    options: tuple[Any, ...]
-
-    def suggest(self, name: str, trial: Suggests) -> Any:
-        return trial.suggest_categorical(name, self.options)
-
-    def extremes(self) -> Iterator[Any]:
-        yield from self.options
-
-
-@dataclass(frozen=True)
-class Real:
-    low: float
-    high: float
-    log: bool
-
-    def suggest(self, name: str, trial: Suggests) -> float:
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
-
-    def extremes(self) -> Iterator[float]:
-        yield from (self.low, self.high)
-
-
-@dataclass(frozen=True)
-class Whole:
-    low: int
-    high: int
-    log: bool
-
-    def suggest(self, name: str, trial: Suggests) -> int:
-        return trial.suggest_int(name, self.low, self.high, log=self.log)
-
-    def extremes(self) -> Iterator[int]:
-        yield from (self.low, self.high)
-
-
-@dataclass(frozen=True)
-class LayerList:
-    """Depth and widths are separate scalar parameters, because a sampler can learn nothing from a list."""
-
-    depth: Whole
-    width: Choice
-
-    def suggest(self, name: str, trial: Suggests) -> list[int]:
-        depth = self.depth.suggest(f"{name}.depth", trial)
-        return [self.width.suggest(f"{name}.{i}", trial) for i in range(depth)]
-
-    def extremes(self) -> Iterator[list[int]]:
-        for depth in self.depth.extremes():
-            for width in self.width.extremes():
-                yield [width] * depth
+    def places(self, place: Place = ()) -> Iterator[tuple[Place, str, Parameter]]:
+        """Yield every line of the block and of those under its conditions, with where it stands."""
+        for path, parameter in self.parameters.items():
+            yield place, path, parameter
+        for condition, block in self.branches.items():
+            yield from block.places((*place, condition))
 
 
 @dataclass(frozen=True)
@@ -109,13 +48,51 @@ class Space:
     """A checked search space."""
 
     source: str
-    parameters: dict[str, Parameter]
+    block: Block
     text: dict[str, Any]
-    """The space as written, for the record."""
+    """The space as plain data, with all that it extends: what a record needs to be complete."""
 
     def suggest(self, trial: Suggests) -> dict[str, Any]:
-        """Draw a value for every setting: {path: value}."""
-        return {path: parameter.suggest(path, trial) for path, parameter in self.parameters.items()}
+        """Draw a value for every setting whose conditions hold: {path: value}."""
+        values: dict[str, Any] = {}
+
+        def draw(path: str, parameter: Parameter) -> Any:
+            if path not in values:
+                values[path] = parameter.suggest(self.names[path, parameter], trial)
+            return values[path]
+
+        applicable = self._applicable(draw)
+        return {path: draw(path, parameter) for path, parameter in applicable.items()}
+
+    @cached_property
+    def names(self) -> dict[tuple[str, Parameter], str]:
+        """What a sampler knows each parameter by: its path, and where it stands if it has another range elsewhere."""
+        names: dict[tuple[str, Parameter], str] = {}
+        seen: set[str] = set()
+        for place, path, parameter in self.block.places():
+            where = f" ({', '.join(value for _, value in place)})" if path in seen else ""
+            names.setdefault((path, parameter), path + where)
+            seen.add(path)
+        return names
+
+    def may_choose(self, path: str, value: Any) -> bool:
+        """Say whether any suggestion can set a path to a value by choice."""
+        return any(
+            path == p and isinstance(parameter, Choice) and value in parameter.options
+            for _, p, parameter in self.block.places()
+        )
+
+    def _applicable(self, value_of: Callable[[str, Parameter], Any]) -> dict[str, Parameter]:
+        scope: dict[str, Parameter] = {}
+
+        def enter(block: Block) -> None:
+            scope.update(block.parameters)
+            for (path, value), inner in block.branches.items():
+                if written(value_of(path, scope[path])) == value:
+                    enter(inner)
+
+        enter(self.block)
+        return scope
 
 
 def load_space(source: str | Path, config: Config) -> Space:
@@ -124,58 +101,119 @@ def load_space(source: str | Path, config: Config) -> Space:
     Raises
     ------
     ConfigError
-        With one line for each malformed parameter, unknown setting and value that the settings refuse.
+        With one line for each malformed parameter, unknown setting, value that the settings refuse, and condition
+        that cannot be met.
     """
     path = find_shipped(source, "search_spaces")
-    return make_space(read_yaml_mapping(path), config, str(path))
+    return make_space(read_yaml_mapping(path), config, str(path), path.resolve())
 
 
-def make_space(text: Mapping[str, Any], config: Config, source: str) -> Space:
-    """Check a space given as plain data; ``source`` names it in errors."""
-    problems: list[str] = []
-    parameters: dict[str, Parameter] = {}
-    known = _searchable(config)
-    for path, spec in text.items():
-        problem = _refusal(str(path), known)
-        if problem:
-            problems.append(f"{path}: {problem}")
-            continue
-        try:
-            parameters[path] = _parse(spec)
-        except _MalformedError as error:
-            problems.append(f"{path}: {error}")
-    for path, parameter in parameters.items():
-        problems += _refused_values(path, parameter, config)
-    if not text:
-        problems.append("the space is empty; name at least one setting to vary")
-    if problems:
-        raise ConfigError(source, problems)
-    return Space(source, parameters, dict(text))
+def make_space(text: Mapping[Any, Any], config: Config, source: str, file: Path | None = None) -> Space:
+    """Check a space given as plain data; ``source`` names it in errors, ``file`` is where it was read from."""
+    try:
+        tree = resolve(text, file.parent if file else Path(), (file,) if file else ())
+    except ConfigError as error:
+        raise ConfigError(source, [f"{error.source}: {p}" for p in error.problems]) from None
+    check = _Check()
+    block = check.block(tree, config, {}, ())
+    if not tree:
+        check.problems.append("the space is empty; name at least one setting to vary")
+    if check.problems:
+        raise ConfigError(source, dict.fromkeys(check.problems))  # a shared line is wrong in many places, but once
+    return Space(source, block, tree)
 
 
-class _MalformedError(Exception):
-    pass
-
-
-_KINDS = ("choice", "uniform", "loguniform", "randint", "lograndint", "layers")
 _SECTIONS = ("model", "loss_weights", "training")
 _SET_BY_THE_SWEEP = ("training.max_epochs", "training.stop_epoch", "training.seed")
 
 
-def _searchable(config: Config) -> list[str]:
-    plain = to_plain(config)
-    return [path for section in _SECTIONS for path in _leaves(section, plain[section])]
+class _Check:
+    """Turns a tree into blocks and collects what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.told: set[tuple[str, str]] = set()
+
+    def block(self, tree: Tree, config: Config, around: dict[str, Parameter], place: Place) -> Block:
+        """Check the lines of a block against settings that meet the conditions around it."""
+        made = Block()
+        known = list(_leaves(to_plain(config)))
+        for path, spec in tree.items():
+            if path == WHEN:
+                continue
+            if problem := _refusal(str(path), known, config):
+                self._tell(place, path, problem)
+                continue
+            try:
+                made.parameters[path] = parse_parameter(spec)
+            except MalformedError as error:
+                self._tell(place, path, str(error))
+        for path, parameter in made.parameters.items():
+            for problem in _refused_values(path, parameter, config):
+                self._tell(place, path, problem)
+        scope = around | made.parameters
+        for path, branches in tree.get(WHEN, {}).items():
+            for value, lines in branches.items():
+                self._branch(made, (path, value), lines, config, scope, place)
+        self._require_one_range_each(made, place)
+        return made
+
+    def _branch(
+        self, made: Block, condition: Condition, lines: Tree, config: Config, scope: dict[str, Parameter], place: Place
+    ) -> None:
+        path, value = condition
+        inside = (*place, condition)
+        decides = scope.get(path)
+        if not isinstance(decides, Choice):
+            self._tell(inside, WHEN, f"{path} is no choice of this space, here or around the condition")
+            return
+        options = {written(option): option for option in decides.options}
+        if value not in options:
+            hint = did_you_mean(value, options)
+            self._tell(inside, WHEN, f"{path} never has that value; it may be {', '.join(options)}.{hint}")
+            return
+        try:
+            met = with_values(config, {path: options[value]})
+        except ConfigError:
+            return  # told where the choice stands
+        made.branches[condition] = self.block(lines, met, scope, inside)
+
+    def _require_one_range_each(self, made: Block, place: Place) -> None:
+        deciding = {path for path, _ in made.branches}
+        given = {condition: set(_lines(block)) for condition, block in made.branches.items()}
+        for condition, lines in given.items():
+            for path in sorted({p for p, parameter in lines if p in deciding}):
+                self._tell((*place, condition), path, "decides a condition, and cannot be given again under one")
+        for (first, ours), (second, theirs) in combinations(given.items(), 2):
+            if first[0] != second[0]:
+                for path in sorted({p for p, _ in ours ^ theirs} & {p for p, _ in ours} & {p for p, _ in theirs}):
+                    self._tell((*place, first), path, f"given twice: both this and {_told(second)} may hold at once")
+
+    def _tell(self, place: Place, path: Any, problem: str) -> None:
+        if (str(path), problem) not in self.told or path == WHEN:
+            where = f" (when {' and '.join(map(_told, place))})" if place else ""
+            self.problems.append(f"{path}{where}: {problem}")
+        self.told.add((str(path), problem))
 
 
-def _leaves(path: str, value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _leaves(f"{path}.{key}", inner)
-    else:
-        yield path
+def _told(condition: Condition) -> str:
+    return " is ".join(condition)
 
 
-def _refusal(path: str, known: list[str]) -> str | None:
+def _lines(block: Block) -> Iterator[tuple[str, Parameter]]:
+    for _, path, parameter in block.places():
+        yield path, parameter
+
+
+def _leaves(value: Mapping[str, Any], around: str = "") -> Iterator[str]:
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _leaves(inner, f"{around}{key}.")
+        else:
+            yield f"{around}{key}"
+
+
+def _refusal(path: str, known: list[str], config: Config) -> str | None:
     section = path.split(".")[0]
     if section == "data":
         return "data.* cannot be searched: trials on other rows or another scale cannot be compared"
@@ -184,64 +222,9 @@ def _refusal(path: str, known: list[str]) -> str | None:
     if path in _SET_BY_THE_SWEEP:
         return "is set by the sweep itself (see tuning.max_epochs and tuning.seed)"
     if path not in known:
-        return f"there is no such setting.{did_you_mean(path, known)}"
+        near = did_you_mean(path, [k for k in known if k.startswith(_SECTIONS)])
+        return whose(path, type(config)) or f"there is no such setting.{near}"
     return None
-
-
-def _parse(spec: Any) -> Parameter:
-    if not isinstance(spec, dict) or len(spec) != 1:
-        raise _MalformedError(f"must be one of {', '.join(_KINDS)} with its arguments, such as {{choice: [1, 2]}}")
-    kind, arguments = next(iter(spec.items()))
-    if kind == "choice":
-        return _choice(arguments)
-    if kind in ("uniform", "loguniform"):
-        low, high = _range(arguments, kind, (int, float))
-        return Real(float(low), float(high), kind == "loguniform")
-    if kind in ("randint", "lograndint"):
-        low, high = _range(arguments, kind, (int,))
-        return Whole(low, high, kind == "lograndint")
-    if kind == "layers":
-        return _layers(arguments)
-    raise _MalformedError(
-        f"'{kind}' is no kind of parameter.{did_you_mean(str(kind), _KINDS)} Known: {', '.join(_KINDS)}"
-    )
-
-
-def _choice(options: Any) -> Choice:
-    if not isinstance(options, list) or not options:
-        raise _MalformedError("choice needs a list of at least one value")
-    if not all(isinstance(option, str | int | float | None) for option in options):
-        raise _MalformedError(
-            "choice takes plain values; for lists of layer widths use layers: {depth: ..., width: ...}"
-        )
-    if len({(type(o), o) for o in options}) < len(options):
-        raise _MalformedError("choice names a value twice")
-    return Choice(tuple(options))
-
-
-def _range(arguments: Any, kind: str, types: tuple[type[int] | type[float], ...]) -> tuple[Any, Any]:
-    if not isinstance(arguments, list) or len(arguments) != 2:
-        raise _MalformedError(f"{kind} needs [low, high], got {arguments!r}")
-    for value in arguments:
-        if not isinstance(value, types) or isinstance(value, bool):
-            raise _MalformedError(f"{kind} needs {'whole ' if types == (int,) else ''}numbers, got {value!r}")
-        if not abs(value) <= sys.float_info.max:
-            raise _MalformedError(f"{kind} needs finite numbers, got {value!r}")
-    low, high = arguments
-    if low > high:
-        raise _MalformedError(f"{kind}: low ({low}) is above high ({high})")
-    if kind.startswith("log") and low <= 0:
-        raise _MalformedError(f"{kind}: low must be above 0 on a logarithmic scale, got {low}")
-    return low, high
-
-
-def _layers(arguments: Any) -> LayerList:
-    if not isinstance(arguments, dict) or set(arguments) != {"depth", "width"}:
-        raise _MalformedError("layers needs {depth: [low, high], width: [widths]}")
-    low, high = _range(arguments["depth"], "depth", (int,))
-    if low < 0 or high > 64:
-        raise _MalformedError(f"depth must lie between 0 and 64, got [{low}, {high}]")
-    return LayerList(Whole(low, high, log=False), _choice(arguments["width"]))
 
 
 def _refused_values(path: str, parameter: Parameter, config: Config) -> list[str]:
@@ -250,5 +233,9 @@ def _refused_values(path: str, parameter: Parameter, config: Config) -> list[str
         try:
             with_values(config, {path: value})
         except ConfigError as error:
-            refused += [p if p.startswith(path) else f"{path}: {value!r} is refused: {p}" for p in error.problems]
+            refused += [_without(path, p) or f"{value!r} is refused: {p}" for p in error.problems]
     return list(dict.fromkeys(refused))
+
+
+def _without(path: str, problem: str) -> str:
+    return problem.removeprefix(f"{path}: ") if problem.startswith(f"{path}: ") else ""

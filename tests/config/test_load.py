@@ -264,8 +264,8 @@ def test_an_installed_package_brings_its_files(tmp_path: Path) -> None:
         shutil.copytree(ROOT / source, site / target)
     code = (
         "import cpivae; from cpivae.config.load import load_config; from cpivae.config.space import load_space\n"
-        "config = load_config('default'); space = load_space('smoke', config)\n"
-        "print(cpivae.__file__); print(space.source); print(len(space.parameters))"
+        "config = load_config('default'); space = load_space('all_architectures', config)\n"
+        "print(cpivae.__file__); print(space.source); print(len(list(space.block.places())))"
     )
     environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, env=environment, capture_output=True, text=True)
