@@ -96,16 +96,18 @@ class VampPrior(Prior):
         return self.sampled_divergence(latents)
 
     def _component(self, platform: str, pseudo_inputs: Tensor) -> Normal:
-        with _evaluating(self._encode[platform]) as encode:
+        with _evaluating(self._encode[platform], afterwards=self.training) as encode:
             latents: GaussianLatents = encode(pseudo_inputs)
         return latents.distribution
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[nn.Module]:
-    """Switch dropout and batch statistics off for a while: pseudo-inputs are no sample of the data."""
-    training = module.training
+def _evaluating(module: nn.Module, *, afterwards: bool) -> Iterator[nn.Module]:
+    """Switch dropout and batch statistics off for a while: pseudo-inputs are no sample of the data.
+
+    ``afterwards`` is the mode to go back to; ``module`` need not know its own, if it is not itself part of the model.
+    """
     try:
         yield module.eval()
     finally:
-        module.train(training)
+        module.train(afterwards)

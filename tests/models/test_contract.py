@@ -1,52 +1,132 @@
-"""What every variant owes the rest of the program.  A new variant is covered on the day it is registered."""
+"""What every variant owes the rest of the program.  A new variant is covered on the day it is registered.
+
+A kind is a variant in one of several shapes, with one of the alternatives that its own settings offer, or with a linear
+skip.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import RidgeCV
+from pydantic import BaseModel
 
-from cpivae.batch import Batch
-from cpivae.config.base import Activation, AlignmentType
-from cpivae.config.load import make_config
+from cpivae.batch import Batch, LinearMap
+from cpivae.config.base import Activation, LossWeights, ModelSettings
+from cpivae.config.load import make_config, set_path
 from cpivae.config.schema import Config
 from cpivae.config.variants import load_variant, variant_names
-from cpivae.data.prepare import PreparedData
 from cpivae.models.base import CrossPlatformModel
 from cpivae.models.build import build_model
-from cpivae.names import DIRECTIONS, PLATFORMS, prediction
-from cpivae.training.run import fit
+from cpivae.names import DIRECTIONS, PLATFORMS
 
 WIDTHS = {"a": 7, "b": 9}
 ROWS = 16
 
 SHAPES: dict[str, dict[str, Any]] = {
     "default": {},
-    "linear": {"encoder_layers": [], "decoder_layers": []},
-    "deep": {"encoder_layers": [12, 10], "decoder_layers": [10, 12]},
-    "no_batch_norm": {"batch_norm": False},
-    "no_dropout": {"dropout_rate": 0.0},
-    "residual": {"use_residual_blocks": True, "encoder_layers": [12, 12]},
-    **{activation: {"activation": activation} for activation in get_args(Activation)},
+    "linear": {"model.encoder_layers": [], "model.decoder_layers": []},
+    "deep": {"model.encoder_layers": [12, 10], "model.decoder_layers": [10, 12]},
+    "no batch norm": {"model.batch_norm": False},
+    "no dropout": {"model.dropout_rate": 0.0},
+    "residual": {"model.use_residual_blocks": True, "model.encoder_layers": [12, 12]},
+    "ridge": {"model.linear_skip": "ridge"},
+    "ridge, linear": {"model.linear_skip": "ridge", "model.encoder_layers": [], "model.decoder_layers": []},
+}
+
+
+def alternatives(variant: str) -> Iterator[tuple[str, Any]]:
+    """Yield every (path, value) that a variant's own settings offer beside the default one."""
+    recipe = load_variant(variant)
+    for section, own, shared in (
+        ("model", recipe.settings(model_type=variant), ModelSettings),
+        ("loss_weights", recipe.loss_weights(), LossWeights),
+    ):
+        for name, options in choices(type(own)):
+            if name not in shared.model_fields:
+                yield from ((f"{section}.{name}", o) for o in options if o != getattr(own, name))
+
+
+def choices(settings: type[BaseModel]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield the settings that are one of several values, with these."""
+    for name, field in settings.model_fields.items():
+        if get_origin(field.annotation) is Literal:
+            yield name, get_args(field.annotation)
+        elif field.annotation is bool:
+            yield name, (True, False)
+
+
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    f"{variant}-{name}": (variant, values)
+    for variant in variant_names()
+    for name, values in [*SHAPES.items(), *((f"{path}={v}", {path: v}) for path, v in alternatives(variant))]
+}
+ACTIVATIONS = {
+    f"{variant}-{name}": (variant, {"model.activation": name})
+    for variant in variant_names()
+    for name in get_args(Activation)
 }
 
 every_variant = pytest.mark.parametrize("variant", variant_names())
-every_shape = pytest.mark.parametrize("shape", SHAPES)
+every_kind = pytest.mark.parametrize(
+    "config", [pytest.param(kind, id=name) for name, kind in KINDS.items()], indirect=True
+)
 
 
-def settings(variant: str, shape: str = "default", **weights: Any) -> Config:
-    model = {"model_type": variant, "latent_dim": 32, "encoder_layers": [12], "decoder_layers": [12]}
-    return make_config({"model": model | SHAPES[shape], "loss_weights": weights}, "contract")
+def settings(variant: str, **values: Any) -> Config:
+    """Return small settings; values are by path."""
+    data: dict[str, Any] = {
+        "model": {"model_type": variant, "latent_dim": 32, "encoder_layers": [12], "decoder_layers": [12]}
+    }
+    for path, value in values.items():
+        set_path(data, path, value)
+    return make_config(data, "contract")
+
+
+@pytest.fixture
+def config(request: pytest.FixtureRequest) -> Config:
+    variant, values = request.param
+    return settings(variant, **values)
+
+
+def linear_maps() -> dict[tuple[str, str], LinearMap]:
+    random = np.random.default_rng(3)
+    return {
+        (s, t): LinearMap(
+            *(
+                random.normal(size=shape).astype(np.float32) / 3
+                for shape in ((WIDTHS[s], 5), (5, WIDTHS[t]), (WIDTHS[t],))
+            )
+        )
+        for s, t in DIRECTIONS
+        if s != t
+    }
 
 
 def built(config: Config, seed: int = 0) -> CrossPlatformModel:
     torch.manual_seed(seed)
-    return build_model(config, WIDTHS)
+    return build_model(config, WIDTHS, linear_maps())
+
+
+def after_a_step(model: CrossPlatformModel, config: Config) -> CrossPlatformModel:
+    """Train once: what starts at zero hides what lies behind it."""
+    loss(model, config).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad.sign()
+    model.zero_grad()
+    return model
+
+
+def loss(model: CrossPlatformModel, config: Config) -> torch.Tensor:
+    weights = config.term_weights()
+    return torch.stack([weights[name] * value for name, value in model.train().terms(random_batch()).items()]).sum()
 
 
 def random_batch(rows: int = ROWS) -> Batch:
@@ -57,15 +137,14 @@ def random_batch(rows: int = ROWS) -> Batch:
 
 
 def seeded_terms(model: CrossPlatformModel, batch: Batch) -> dict[str, float]:
+    """Return the terms of a copy, because a model may learn by being asked (batch norm, a codebook)."""
     torch.manual_seed(2)
     with torch.no_grad():
-        return {name: value.item() for name, value in model.terms(batch).items()}
+        return {name: value.item() for name, value in deepcopy(model).terms(batch).items()}
 
 
-@every_variant
-@every_shape
-def test_terms_are_finite_scalars_and_each_has_a_weight(variant: str, shape: str) -> None:
-    config = settings(variant, shape)
+@every_kind
+def test_terms_are_finite_scalars_and_each_has_a_weight(config: Config) -> None:
     for mode in (True, False):
         terms = built(config).train(mode).terms(random_batch())
         assert set(terms) == set(config.term_weights())
@@ -74,26 +153,14 @@ def test_terms_are_finite_scalars_and_each_has_a_weight(variant: str, shape: str
             assert torch.isfinite(value), name
 
 
-@every_variant
-@every_shape
-def test_every_parameter_learns_from_the_default_loss(variant: str, shape: str) -> None:
-    assert_every_parameter_learns(settings(variant, shape))
-
-
-ALIGNED = [v for v in variant_names() if "alignment_type" in load_variant(v).loss_weights.model_fields]
-
-
-@pytest.mark.parametrize("variant", ALIGNED)
-@pytest.mark.parametrize("alignment_type", get_args(AlignmentType))
-def test_every_parameter_learns_with_each_alignment(variant: str, alignment_type: str) -> None:
-    assert_every_parameter_learns(settings(variant, alignment_type=alignment_type))
-
-
-def assert_every_parameter_learns(config: Config) -> None:
-    model = built(config).train()
-    weights = config.term_weights()
-    loss = sum((weights[name] * value for name, value in model.terms(random_batch()).items()), torch.zeros(()))
-    loss.backward()
+@pytest.mark.parametrize(
+    "config", [pytest.param(kind, id=name) for name, kind in (KINDS | ACTIVATIONS).items()], indirect=True
+)
+def test_every_parameter_learns_from_the_loss(config: Config) -> None:
+    model = built(config)
+    if config.model.linear_skip != "none":
+        model = after_a_step(model, config)
+    loss(model, config).backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     assert gradients
     assert all(g is None or g.isfinite().all() for g in gradients.values())
@@ -102,40 +169,49 @@ def assert_every_parameter_learns(config: Config) -> None:
     assert idle == []
 
 
-@pytest.mark.parametrize("variant", ALIGNED)
-def test_alignment_types_differ(variant: str) -> None:
-    values = set()
-    for alignment_type in get_args(AlignmentType):
-        config = settings(variant, alignment_type=alignment_type)
-        values.add(round(seeded_terms(built(config).eval(), random_batch())["latent_alignment"], 6))
-    assert len(values) == len(get_args(AlignmentType))
-
-
 @every_variant
-@every_shape
-def test_imputation_has_the_shape_of_the_target(variant: str, shape: str) -> None:
-    model, batch = built(settings(variant, shape)).eval(), random_batch()
+def test_every_choice_of_a_weights_kind_changes_a_term(variant: str) -> None:
+    defaults = settings(variant)
+    for path, value in alternatives(variant):
+        if path.startswith("loss_weights."):
+            found = [
+                seeded_terms(built(c).eval(), random_batch()) for c in (defaults, settings(variant, **{path: value}))
+            ]
+            assert found[0] != found[1], path
+
+
+@every_kind
+def test_asking_leaves_the_mode_as_it_was(config: Config) -> None:
+    """A part that evaluates another one must not leave dropout on in validation, or off in training."""
+    model = built(config)
+    for mode in (True, False):
+        model.train(mode).terms(random_batch())
+        assert {part.training for part in model.modules()} == {mode}
+
+
+@every_kind
+def test_imputation_has_the_shape_of_the_target(config: Config) -> None:
+    model, batch = built(config).eval(), random_batch()
     for source, target in DIRECTIONS:
         imputed = model.impute(batch.inputs[source], source, target)
         assert imputed.shape == (ROWS, WIDTHS[target])
         assert imputed.isfinite().all()
 
 
-@every_variant
+@every_kind
 @pytest.mark.parametrize("answer", ["impute", "code"])
-def test_evaluation_is_not_random(variant: str, answer: str) -> None:
-    ask = asked(built(settings(variant)).eval(), answer)
+def test_evaluation_is_not_random(config: Config, answer: str) -> None:
+    ask = asked(built(config).eval(), answer)
     torch.manual_seed(3)
     first = ask(random_batch().inputs)
     torch.manual_seed(4)
     torch.testing.assert_close(ask(random_batch().inputs), first, rtol=0, atol=0)
 
 
-@every_variant
-@every_shape
+@every_kind
 @pytest.mark.parametrize("answer", ["impute", "code"])
-def test_a_row_is_evaluated_regardless_of_its_batch_mates(variant: str, shape: str, answer: str) -> None:
-    model = built(settings(variant, shape)).train()
+def test_a_row_is_evaluated_regardless_of_its_batch_mates(config: Config, answer: str) -> None:
+    model = built(config).train()
     for _ in range(3):  # batch norm has something to remember
         model.terms(random_batch())
     ask = asked(model.eval(), answer)
@@ -160,12 +236,10 @@ def asked(model: CrossPlatformModel, answer: str) -> Callable[[dict[str, torch.T
     return torch.no_grad()({"impute": impute, "code": code}[answer])
 
 
-@every_variant
-@every_shape
-def test_weights_survive_a_file(variant: str, shape: str, tmp_path: Path) -> None:
-    config, batch = settings(variant, shape), random_batch()
-    model = built(config, seed=0)
-    model.train().terms(batch)
+@every_kind
+def test_weights_survive_a_file(config: Config, tmp_path: Path) -> None:
+    batch = random_batch()
+    model = after_a_step(built(config, seed=0), config)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     other = built(config, seed=1)
     untouched = asked(other.eval(), "impute")(batch.inputs)
@@ -176,11 +250,10 @@ def test_weights_survive_a_file(variant: str, shape: str, tmp_path: Path) -> Non
     assert seeded_terms(other, batch) == seeded_terms(model.eval(), batch)
 
 
-@every_variant
-@every_shape
+@every_kind
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_no_term_reads_the_target_of_a_missing_cell(variant: str, shape: str, training: bool) -> None:
-    model, batch = built(settings(variant, shape)).train(training), random_batch()
+def test_no_term_reads_the_target_of_a_missing_cell(config: Config, training: bool) -> None:
+    model, batch = built(config).train(training), random_batch()
     before = seeded_terms(model, batch)
     gaps_filled_otherwise = {p: x.where(batch.observed[p], 100 + x) for p, x in batch.targets.items()}
     assert seeded_terms(model, batch._replace(targets=gaps_filled_otherwise)) == before
@@ -213,35 +286,3 @@ def test_initial_weights_are_those_of_the_seed(variant: str) -> None:
     first, again, other = (built(config, seed).state_dict() for seed in (5, 5, 6))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
-
-
-@pytest.mark.slow
-@every_variant
-def test_it_learns(variant: str, prepared: PreparedData, tmp_path: Path) -> None:
-    """On data that are linear, default settings come close to ridge regression, which is made for such data."""
-    config = make_config(
-        {
-            "model": {"model_type": variant},
-            "training": {"max_epochs": 25},
-            "hardware": {"accelerator": "cpu", "threads": 1},
-            "logging": {"tensorboard": False},
-        },
-        "learning test",
-    )
-    reached = fit(config, prepared, tmp_path / "run", name="learning").folder.selected_epoch()
-    for source, target in (("b", "a"), ("a", "b")):
-        by_ridge = ridge_correlation(prepared, source, target)
-        assert by_ridge > 0.8
-        assert reached[f"val_{prediction(source, target)}_corr_mean"] >= 0.9 * by_ridge
-
-
-def ridge_correlation(data: PreparedData, source: str, target: str) -> float:
-    train, val = data.rows("train"), data.rows("val")
-    ridge = RidgeCV(alphas=np.logspace(-2, 4, 25)).fit(data.values[source][train], data.values[target][train])
-    predicted, measured, observed = (
-        ridge.predict(data.values[source][val]),
-        data.values[target][val],
-        data.observed[target][val],
-    )
-    columns = zip(predicted.T, measured.T, observed.T, strict=True)
-    return float(np.mean([np.corrcoef(x[o], y[o])[0, 1] for x, y, o in columns]))

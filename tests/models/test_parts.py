@@ -114,7 +114,7 @@ def test_point_loss_is_the_mean_squared_error_of_observed_cells() -> None:
     observed[0] = False
     observed[0, 2] = True
     losses = decoder.losses(x, observed, z)
-    assert list(losses) == ["reconstruction"]
+    assert list(losses) == ["reconstruction", "size"]
     predicted = decoder.predict(z).detach().numpy()
     for k, b in itertools.product(range(K), range(B)):
         o = observed[b].numpy()
