@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,11 +13,10 @@ from torch.distributions import Normal
 
 from cpivae.batch import Batch
 from cpivae.config.base import ModelSettings
+from cpivae.config.load import make_config
 from cpivae.models.blocks import ACTIVATIONS, Residual, hidden_layer, mlp, width_after
-from cpivae.models.decoders import Decoders, PointDecoder
-from cpivae.models.latent import LatentModel
-from cpivae.models.objectives import Objective, kl_alignment, kl_divergence, mmd_alignment, mse_alignment, squared_mmd
-from cpivae.models.objectives import reconstruction_grid as grid_of
+from cpivae.models.build import build_model
+from cpivae.models.decoders import PointDecoder
 from cpivae.models.posteriors import GaussianLatents, GaussianPosterior
 from cpivae.models.priors import StandardNormalPrior
 
@@ -137,105 +135,6 @@ def test_draws_are_decoded_one_by_one() -> None:
     torch.testing.assert_close(predicted, torch.stack([decoder.net(z[k]) for k in range(K)]))
 
 
-# Objectives
-
-
-@pytest.fixture
-def model() -> LatentModel:
-    widths = {"a": D, "b": D + 2}
-    return LatentModel(
-        encoders={p: mlp(d, [H], PLAIN) for p, d in widths.items()},
-        posteriors={p: GaussianPosterior(H, L, n_draws=K) for p in widths},
-        prior=StandardNormalPrior(),
-        decoders=Decoders(lambda p: PointDecoder(nn.Sequential(nn.Linear(L, widths[p]))), widths, {}),
-        objective=(grid_of, kl_divergence, mse_alignment),
-    )
-
-
-@pytest.fixture
-def batch() -> Batch:
-    values = {"a": torch.randn(B, D), "b": torch.randn(B, D + 2)}
-    return Batch(values, values, {p: torch.rand(x.shape) > 0.3 for p, x in values.items()})
-
-
-def test_the_diagonal_of_the_grid_is_reconstruction_and_the_rest_cross(model: LatentModel, batch: Batch) -> None:
-    seen = model.explain(batch)
-
-    def loss(source: str, target: str) -> float:
-        decoded = model.decoders.decoder((source, target)).predict(seen.latents[source].z)
-        squared = (decoded - batch.targets[target]).square().detach().numpy()
-        rows = [(k, b, batch.observed[target][b].numpy()) for k in range(K) for b in range(B)]
-        return float(np.mean([squared[k, b, observed].mean() for k, b, observed in rows]))
-
-    terms = grid_of(seen)
-    assert terms["reconstruction"].item() == pytest.approx((loss("a", "a") + loss("b", "b")) / 2, rel=1e-5)
-    assert terms["cross_reconstruction"].item() == pytest.approx((loss("a", "b") + loss("b", "a")) / 2, rel=1e-5)
-
-
-def test_kl_is_the_mean_over_rows_and_platforms(model: LatentModel, batch: Batch) -> None:
-    seen = model.explain(batch)
-    assert seen.prior is not None
-    by_row = [seen.prior.divergence(q) for q in seen.latents.values()]
-    torch.testing.assert_close(kl_divergence(seen)["kl_divergence"], torch.cat(by_row).mean())
-
-
-def test_imputation_decodes_the_mean_with_the_decoder_of_the_target(model: LatentModel, batch: Batch) -> None:
-    mean = model.encode(batch.inputs["a"], "a").code
-    torch.testing.assert_close(
-        model.impute(batch.inputs["a"], "a", "b"), model.decoders.decoder(("a", "b")).predict(mean[None])[0]
-    )
-    torch.testing.assert_close(model.code(batch.inputs["a"], "a"), mean)
-
-
-def aligned(objective: Objective, p: GaussianLatents, q: GaussianLatents, model: LatentModel, batch: Batch) -> float:
-    return objective(replace(model.explain(batch), latents={"a": p, "b": q}))["latent_alignment"].item()
-
-
-@pytest.mark.parametrize("objective", [mse_alignment, kl_alignment, mmd_alignment])
-def test_alignment_is_symmetric_positive_and_zero_for_equals(
-    objective: Objective, model: LatentModel, batch: Batch
-) -> None:
-    p, q = some_latents(draws=K), some_latents(draws=K)
-    there, back = aligned(objective, p, q, model, batch), aligned(objective, q, p, model, batch)
-    assert there == pytest.approx(back, rel=1e-5)
-    assert there > 0
-    assert aligned(objective, p, p, model, batch) == pytest.approx(0, abs=1e-6)
-
-
-def test_mse_alignment_by_hand(model: LatentModel, batch: Batch) -> None:
-    p = latents(torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.ones(2, 2))
-    q = latents(torch.tensor([[1.0, 0.0], [3.0, 1.0]]), 5 * torch.ones(2, 2))
-    assert aligned(mse_alignment, p, q, model, batch) == pytest.approx((0 + 4 + 9 + 1) / 4)
-
-
-def test_kl_alignment_by_hand(model: LatentModel, batch: Batch) -> None:
-    p = latents(torch.zeros(1, 2), torch.ones(1, 2))
-    q = latents(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 2.0]]))
-    # KL(N(0,1), N(1,1)) is 1/2 both ways; KL(N(0,1), N(0,2²)) = log 2 + 1/8 - 1/2, and back 2 - log 2 - 1/2.
-    expected = (1.0 + (1 / 8 - 1 / 2) + (2 - 1 / 2)) / 2 / 2
-    assert aligned(kl_alignment, p, q, model, batch) == pytest.approx(expected, rel=1e-6)
-
-
-def test_squared_mmd_of_identical_samples_is_zero() -> None:
-    x = torch.randn(30, L)
-    assert squared_mmd(x, x).item() == pytest.approx(0, abs=1e-6)
-    assert squared_mmd(x, x[torch.randperm(30)]).item() == pytest.approx(0, abs=1e-6)
-
-
-def test_squared_mmd_grows_with_a_shift_and_ignores_order() -> None:
-    x, y = torch.randn(300, L), torch.randn(400, L)
-    near, far = squared_mmd(x, y + 0.5), squared_mmd(x, y + 2)
-    assert 0 < squared_mmd(x, y) < near < far
-    torch.testing.assert_close(squared_mmd(y + 2, x), far)
-    torch.testing.assert_close(squared_mmd(x[torch.randperm(300)], (y + 2)[torch.randperm(400)]), far)
-
-
-def test_squared_mmd_by_hand() -> None:
-    x, y = torch.zeros(1, 2), torch.tensor([[3.0, 4.0]])
-    kernels = [np.exp(-25 / (2 * width)) for width in (0.5, 1, 2, 4, 8)]
-    assert squared_mmd(x, y).item() == pytest.approx(2 - 2 * np.mean(kernels), rel=1e-6)
-
-
 # Blocks
 
 
@@ -281,3 +180,28 @@ def test_batch_norm_and_dropout_are_there_when_asked_for() -> None:
     out = torch.atanh(normed.train()(torch.randn(200, D)))
     torch.testing.assert_close(out.mean(0), torch.zeros(H), rtol=0, atol=1e-4)
     torch.testing.assert_close(out.std(0, correction=0), torch.ones(H), rtol=1e-2, atol=0)
+
+
+def test_a_smooth_decoder_keeps_every_hidden_layer_at_one_and_the_last_free() -> None:
+    config = make_config(
+        {"model": {"model_type": "joint_vae_plus", "latent_dim": 8, "decoder_layers": [12, 10]}}, "smooth"
+    )
+    model = build_model(config, {"a": D, "b": D + 2}).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    values = {"a": torch.randn(20, D), "b": torch.randn(20, D + 2)}
+    batch = Batch(values, values, {p: torch.ones_like(x, dtype=torch.bool) for p, x in values.items()})
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.stack(list(model.terms(batch).values())).sum().backward()
+        optimizer.step()
+    for decoder in model.decoders.own.values():  # type: ignore[union-attr, operator]
+        *hidden, last = decoder.net
+        norms = [
+            torch.linalg.matrix_norm(m.weight, 2).item()
+            for layer in hidden
+            for m in layer.modules()
+            if isinstance(m, nn.Linear)
+        ]
+        assert len(norms) == 4  # two layers, each with a shortcut
+        assert all(0.5 < norm <= 1.05 for norm in norms)
+        assert not hasattr(last, "parametrizations")
