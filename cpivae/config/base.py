@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 
 class Section(BaseModel):
@@ -61,6 +61,12 @@ class Ramp(Section):
     """constant, linear (rises once) or cyclical (rises over half of each cycle, again and again; Fu et al. 2019)."""
     epochs: int = Field(10, ge=1)
     """Epochs that the rise takes, or that a cycle lasts."""
+
+    @model_validator(mode="after")
+    def _cycles_rise(self) -> Ramp:
+        if self.shape == "cyclical" and self.epochs < 2:
+            raise ValueError("a cycle of 1 epoch never rises; epochs must be at least 2 with shape cyclical")
+        return self
 
     def factor(self, epoch: int) -> float:
         """Return the share (0 to 1) of the full weight that counts in an epoch, the first being 0."""

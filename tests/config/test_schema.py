@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cpivae.config.base import Section
+from cpivae.config.base import Ramp, Section
 from cpivae.config.load import make_config
 from cpivae.config.schema import Config, config_class
 from cpivae.config.variants import load_variant, variant_names
@@ -261,3 +261,26 @@ def test_what_counts_as_better() -> None:
     assert down.better(1, 2) and not down.better(2, 2) and not down.better(2, 1)
     for goal in (up, down):
         assert goal.better(0, nan) and not goal.better(nan, 0) and not goal.better(nan, nan)
+
+
+# ---------------------------------------------------------------------------------------------- ramps
+
+
+@pytest.mark.parametrize(
+    ("ramp", "factors"),
+    [
+        (Ramp(), [1, 1, 1, 1, 1, 1, 1, 1, 1]),
+        (Ramp(shape="linear", epochs=4), [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1]),
+        (Ramp(shape="linear", epochs=1), [0, 1, 1, 1, 1, 1, 1, 1, 1]),
+        (Ramp(shape="cyclical", epochs=4), [0, 0.5, 1, 1, 0, 0.5, 1, 1, 0]),
+        (Ramp(shape="cyclical", epochs=2), [0, 1, 0, 1, 0, 1, 0, 1, 0]),
+    ],
+)
+def test_a_ramp_rises_as_its_shape_says(ramp: Ramp, factors: list[float]) -> None:
+    """Cyclical: Fu et al. 2019, eq. 6 with R = 1/2."""
+    assert [ramp.factor(epoch) for epoch in range(9)] == factors
+
+
+def test_a_cycle_needs_room_to_rise() -> None:
+    problem = refusal("loss_weights.kl_divergence_ramp", {"shape": "cyclical", "epochs": 1})
+    assert problem.startswith("loss_weights.kl_divergence_ramp: a cycle of 1 epoch never rises")

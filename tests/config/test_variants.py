@@ -59,6 +59,48 @@ def test_a_setting_of_another_model_is_refused_with_its_owners(own: str, other: 
         assert problem.endswith(f"the model here is {own}")
 
 
+@pytest.mark.parametrize("variant", variant_names())
+def test_an_impossible_size_is_refused_with_the_allowed_range(variant: str) -> None:
+    """Every number of a variant has bounds: none may be below zero, and no count of a thing may be nought."""
+    recipe, tried = load_variant(variant), 0
+    for section, settings in (("model", recipe.settings), ("loss_weights", recipe.loss_weights)):
+        for name, field in settings.model_fields.items():
+            if field.annotation not in (int, float):
+                continue
+            data: dict[str, dict[str, object]] = {"model": {"model_type": variant}}
+            data.setdefault(section, {})[name] = -1
+            with pytest.raises(ConfigError) as error:
+                make_config(data, "settings")
+            (problem,) = error.value.problems
+            assert problem.startswith(f"{section}.{name}: input should be greater than")
+            assert problem.endswith("got -1")
+            tried += 1
+    assert tried > 2
+
+
+@pytest.mark.parametrize(
+    ("variant", "name", "value", "allowed"),
+    [
+        ("joint_vae", "latent_dim", 0, "greater than or equal to 1"),
+        ("joint_vae", "latent_dim", 10**6, "less than or equal to 65536"),
+        ("joint_vae", "encoder_layers", [0], "greater than or equal to 1"),
+        ("JointVQ", "codebook_size", 1, "greater than or equal to 2"),
+        ("JointVQ", "code_dim", 0, "greater than or equal to 1"),
+        ("JointIWAE", "n_draws", 0, "greater than or equal to 1"),
+        ("JointMM", "noise_scale", 0, "greater than 0"),
+        ("JointVAEVampPrior", "n_components", 0, "greater than or equal to 1"),
+        ("joint_vae_plus", "n_flows", 65, "less than or equal to 64"),
+        ("generative_vae", "diffusion_steps", 1, "greater than or equal to 2"),
+        ("generative_vae", "sampling_steps", 101, "sampling_steps must be at most diffusion_steps (100)"),
+    ],
+)
+def test_sizes_that_no_network_can_have(variant: str, name: str, value: object, allowed: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        make_config({"model": {"model_type": variant, name: value}}, "settings")
+    (problem,) = error.value.problems
+    assert allowed in problem
+
+
 def test_every_model_has_the_shared_settings() -> None:
     for name in variant_names():
         recipe = load_variant(name)

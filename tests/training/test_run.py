@@ -262,6 +262,15 @@ def test_the_losses_add_up_to_the_weighted_total(train: Callable[..., RunResult]
         np.testing.assert_allclose(history[f"{stage}_total_loss"], total, rtol=1e-5)
 
 
+def test_a_ramp_holds_in_training_and_not_in_validation(train: Callable[..., RunResult]) -> None:
+    weights = {"reconstruction": 0.0, "cross_reconstruction": 0.0, "latent_alignment": 0.0, "kl_divergence": 2.0}
+    ramp = {"kl_divergence_ramp": {"shape": "cyclical", "epochs": 4}}
+    history = train(loss_weights=weights | ramp, training__max_epochs=6).folder.history()
+    for stage, factors in (("train", [0, 0.5, 1, 1, 0, 0.5]), ("val", [1, 1, 1, 1, 1, 1])):
+        expected = 2.0 * np.array(factors) * history[f"{stage}_kl_divergence_loss"]
+        np.testing.assert_allclose(history[f"{stage}_total_loss"], expected, rtol=1e-5)
+
+
 def test_a_term_without_weight_is_named(tiny_config: TinyConfig, prepared: PreparedData) -> None:
     module = build_module(tiny_config(), prepared)
     with pytest.raises(ConfigError, match="total_correlation"):

@@ -18,6 +18,8 @@ from cpivae.config.space import make_space
 from cpivae.data.prepare import prepare
 from cpivae.data.tables import pair_from_frames
 from cpivae.errors import SweepFailedError
+from cpivae.export import export_run
+from cpivae.impute import load_imputer
 from cpivae.training.folder import RunFolder
 from cpivae.training.run import fit
 from cpivae.tuning.folder import SweepFolder
@@ -119,6 +121,42 @@ def test_the_sweep_file_repeats_the_settings_and_names_the_data(finished):
     assert finished.folder.config().tuning.keep_weights == 3
     for expected in ("learning_rate", "loguniform", "platform_a", "torch", "ray", "optuna"):
         assert expected in text
+
+
+def test_a_sweep_over_all_architectures_runs_as_any_other(tmp_path):
+    """Trials of many kinds, with and without ridge, each with its own settings; the best is retrained and imputes."""
+    small = {
+        "extends": "all_architectures",
+        "model.latent_dim": {"choice": [8, 16]},
+        "model.encoder_layers": {"layers": {"depth": [0, 1], "width": [16]}},
+        "model.decoder_layers": {"layers": {"depth": [0, 1], "width": [16]}},
+        "model.generator_layers": {"layers": {"depth": [1, 1], "width": [16]}},
+        "training.learning_rate": {"loguniform": [1e-3, 1e-2]},
+    }
+    done = sweep(tmp_path / "study", small, n_trials=24, max_epochs=3)
+    records = done.folder.records()
+    assert {r.state for r in records} <= {"complete", "stopped"}
+    assert all(np.isfinite(r.score) for r in records)
+    assert len({r.values["model.model_type"] for r in records}) >= 6
+    for record in records:
+        config = done.folder.trial(record).config()
+        assert config.model.model_type == record.values["model.model_type"]
+        assert config.model.linear_skip == record.values["model.linear_skip"]
+        assert ("loss_weights.linear_skip_residual" in record.values) == (config.model.linear_skip == "ridge")
+    ridge = [r for r in records if r.values["model.linear_skip"] == "ridge"]
+    maps = {(done.folder.trial(r).path / "linear_skip.safetensors").stat().st_ino for r in ridge}
+    assert len(maps) == 1, "one file, linked, however many trials"
+    config = load_config(done.folder.best_config)
+    data = prepare(pair_from_frames(linear_pair()), config.data)
+    again = fit(config, data, tmp_path / "again", name="again")
+    assert again.score == pytest.approx(done.best.score, abs=1e-6)
+    bundle = tmp_path / "bundle"
+    export_run(again.folder.path, bundle)
+    imputed = load_imputer(bundle).impute(linear_pair()["b"].iloc[:5], "b", "a")
+    assert imputed.values.shape == (5, 12)
+    assert imputed.values.notna().all().all()
+    study = optuna.load_study(study_name="study", storage=f"sqlite:///{done.folder.study}")
+    assert {t.params["model.model_type"] for t in study.trials} == {r.values["model.model_type"] for r in records}
 
 
 def test_nothing_of_ray_stays_behind(tmp_path):
