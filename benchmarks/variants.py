@@ -1,14 +1,17 @@
 """All model variants with their default settings beside ridge regression and k nearest neighbours, on real pairs.
 
-    python benchmarks/variants.py [--data FOLDER] [--pairs NAME ...] [--variants NAME ...] [--seeds 3] [--processes 2]
+    python benchmarks/variants.py [--data FOLDER] [--pairs NAME ...] [--configs NAME ...] [--seeds 3] [--processes 2]
 
 The pair that the somadata package ships is always there.  --data names a folder of more pairs, each a folder with
 platform_a.csv and platform_b.csv, and samples.csv with a column "subject" where splits have to keep persons together.
-Every variant is trained as configs/<variant>.yaml says (generative_vae with both of its decoders), without and with
-linear_skip: ridge.  A figure is the mean over features of Pearson's r on test rows, as mean and standard deviation over
-seeds, each with a split and initial weights of its own; a prediction of the training mean has r = 0.  ``ridge`` is what
-linear_skip: ridge starts from (penalty by inner folds of the training rows); kNN takes 15 neighbours.  Seconds are
-CPU seconds of one process with one thread: compare them with each other, not with another machine's.
+--configs names the shipped configs or files to train, all variants unless it is given (generative_vae with both of its
+decoders), each without and with linear_skip: ridge.  Every method sees the same training rows, scaled and filled by the
+same pipelines; validation rows choose the epoch of a network, and are left aside by the others.  A figure is the mean
+over features of Pearson's r on test rows, observed cells only, as mean and standard deviation over seeds, each with a
+split and initial weights of its own; a prediction of the training mean has r = 0.  ``ridge`` is what linear_skip: ridge
+starts from (penalty by inner folds of the training rows); kNN takes 15 neighbours.  "against ridge" is the difference,
+"loses" where it is behind by more than its own standard deviation.  Seconds are CPU seconds of one process with one
+thread: compare them with each other, not with another machine's.
 """
 
 from __future__ import annotations
@@ -20,22 +23,23 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
-from against_ridge import DIRECTIONS, mean_correlation, overrides, pairs
 from common import machine
 from sklearn.neighbors import KNeighborsRegressor
 
 from cpivae.config.load import load_config
 from cpivae.config.schema import Config
 from cpivae.config.variants import variant_names
+from cpivae.data.example import write_somascan_example
 from cpivae.data.prepare import PreparedData, prepare
 from cpivae.data.tables import read_pair
 from cpivae.training.run import build_module, count_parameters, fit
 
 NAMES = ("somascan example", "tcga_brca_array_vs_rnaseq", "zoodsma_radboud_olink_panels")
 FIXED = ["hardware.accelerator=cpu", "hardware.threads=1", "logging.tensorboard=false"]
+DIRECTIONS = (("b", "a"), ("a", "b"))
 
 
 class Job(NamedTuple):
@@ -55,17 +59,35 @@ class Result(NamedTuple):
     parameters: int
 
 
-def methods(variants: list[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
+def methods(configs: list[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """Yield every method: its name, its overrides, and its config, which is empty for a baseline."""
     yield "ridge", (), ""
     yield "kNN (15)", (), ""
-    for variant in variants:
-        decoders = ("ddpm", "gan") if variant == "generative_vae" else ("",)
-        for decoder in decoders:
+    for config in configs:
+        field = type(load_config(config).model).model_fields.get("decoder_type")
+        for decoder in get_args(field.annotation) if field else ("",):
             for skip in ("none", "ridge"):
                 chosen = (f"model.linear_skip={skip}", *([f"model.decoder_type={decoder}"] if decoder else []))
-                shown = " ".join([variant, *([f"({decoder})"] if decoder else []), *(["+ ridge"] * (skip == "ridge"))])
-                yield shown, chosen, variant
+                shown = " ".join([config, *([f"({decoder})"] if decoder else []), *(["+ ridge"] * (skip == "ridge"))])
+                yield shown, chosen, config
+
+
+def pairs(data: Path | None, scratch: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the name and folder of every pair."""
+    write_somascan_example(scratch / "example")
+    yield NAMES[0], scratch / "example"
+    for folder in sorted(data.iterdir()) if data else []:
+        if (folder / "platform_a.csv").is_file():
+            yield folder.name, folder
+
+
+def overrides(folder: Path, seed: int) -> list[str]:
+    """Return the settings that a pair and a seed need."""
+    chosen = [f"data.random_seed={seed}", f"training.seed={seed}"]
+    samples = folder / "samples.csv"
+    if samples.is_file() and "subject" in samples.read_text(encoding="utf-8").splitlines()[0].split(","):
+        chosen += [f"data.samples_table={samples}", "data.groups=subject"]
+    return chosen
 
 
 def run(job: Job) -> Result:
@@ -104,12 +126,20 @@ def baseline(method: str, data: PreparedData) -> dict[str, float]:
     return scores
 
 
+def mean_correlation(predicted: np.ndarray, measured: np.ndarray, observed: np.ndarray) -> float:
+    """Return the mean over columns of Pearson's r on observed cells."""
+    masked = [np.ma.masked_array(x, ~observed) for x in (predicted, measured)]
+    p, m = (x - x.mean(axis=0) for x in masked)
+    r = (p * m).mean(axis=0) / np.ma.sqrt((p**2).mean(axis=0) * (m**2).mean(axis=0))
+    return float(r.mean())
+
+
 def main() -> None:
-    """Measure and print a Markdown table, and what follows from it."""
+    """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--pairs", nargs="+", default=list(NAMES))
-    parser.add_argument("--variants", nargs="+", default=variant_names())
+    parser.add_argument("--configs", nargs="+", default=variant_names())
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
@@ -125,7 +155,7 @@ def main() -> None:
                 continue
             pending = {
                 method: [pool.submit(run, Job(pair, folder, method, chosen, config, s)) for s in range(options.seeds)]
-                for method, chosen, config in methods(options.variants)
+                for method, chosen, config in methods(options.configs)
             }
             ridge: list[Result] = []
             for method, futures in pending.items():
