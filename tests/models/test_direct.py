@@ -71,6 +71,10 @@ def test_terms_by_hand() -> None:
     assert set(terms) == {"cross_reconstruction", "cycle_reconstruction"}
     torch.testing.assert_close(terms["cross_reconstruction"], torch.stack(cross).mean())
     torch.testing.assert_close(terms["cycle_reconstruction"], torch.stack(cycle).mean())
+    weights = list(made.parameters())
+    gradients = (torch.autograd.grad(t, weights) for t in (terms["cycle_reconstruction"], torch.stack(cycle).mean()))
+    for found, by_hand in zip(*gradients, strict=True):  # both ways of the cycle learn
+        torch.testing.assert_close(found, by_hand)
 
 
 def test_a_platform_is_predicted_from_itself_by_way_of_the_other() -> None:

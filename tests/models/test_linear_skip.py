@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from cpivae.batch import Batch
 from cpivae.config.load import make_config
 from cpivae.config.schema import Config
-from cpivae.config.variants import variant_names
+from cpivae.config.variants import load_variant, variant_names
 from cpivae.data.prepare import PreparedData
 from cpivae.models.base import CrossPlatformModel, by_learning_rate
 from cpivae.models.build import build_model
+from cpivae.models.decoders import Decoders, PointDecoder, observed_mean
 from cpivae.models.skip import RESIDUAL_LEARNING_RATE
 from cpivae.names import PLATFORMS
 
@@ -49,6 +51,36 @@ def test_before_training_a_cross_prediction_is_ridge_regression(variant: str, pr
         with torch.no_grad():
             imputed = model.impute(torch.from_numpy(x), source, target).numpy()
         np.testing.assert_allclose(imputed, x @ left @ right + bias, rtol=0, atol=1e-5)
+
+
+@every_variant
+def test_before_training_the_cross_term_is_ridges_error(variant: str, prepared: PreparedData) -> None:
+    terms = built(variant, "ridge", prepared).eval().terms(whole_batch(prepared))
+    errors = []
+    for source, target in ACROSS:
+        left, right, bias = prepared.linear_maps[source, target]
+        squared = (prepared.values[source] @ left @ right + bias - prepared.values[target]) ** 2
+        errors.append(np.ma.masked_array(squared, ~prepared.observed[target]).mean(axis=1).mean())
+    if "cross_reconstruction" in terms:
+        assert terms["cross_reconstruction"].item() == pytest.approx(np.mean(errors), rel=1e-4)
+    else:
+        assert "cross_reconstruction" not in load_variant(variant).loss_weights.terms()
+
+
+def test_what_is_scored_is_what_is_predicted(prepared: PreparedData) -> None:
+    """A loss on cross predictions must see the skip as well: bounds are made of these losses too."""
+    skips = prepared.linear_maps
+    torch.manual_seed(0)
+    decoders = Decoders(lambda p: PointDecoder(nn.Sequential(nn.Linear(4, prepared.n_features[p]))), "ab", skips)
+    for parameter in decoders.parameters():
+        nn.init.normal_(parameter)
+    values = {p: torch.from_numpy(x[:9]) for p, x in prepared.values.items()}
+    z = torch.randn(3, 9, 4)
+    for source, target in [*ACROSS, ("a", "a")]:
+        observed = torch.from_numpy(prepared.observed[target][:9])
+        found = decoders.losses(values[source], values[target], observed, z, (source, target))["reconstruction"]
+        wrong = decoders.predict(values[source], z, (source, target)) - values[target]
+        torch.testing.assert_close(found, observed_mean(wrong.square(), observed))
 
 
 @every_variant

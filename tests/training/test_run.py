@@ -23,6 +23,7 @@ from cpivae.data.prepare import PreparedData, prepare
 from cpivae.data.tables import Pair
 from cpivae.errors import ConfigError, FolderError, MetricError, TrainingDivergedError
 from cpivae.models.latent import LatentModel
+from cpivae.models.skip import RESIDUAL_LEARNING_RATE
 from cpivae.names import PLATFORMS, metric_keys
 from cpivae.training.callbacks import EpochReport, StopWhenDiverged
 from cpivae.training.folder import RunFolder, read_checkpoint
@@ -313,6 +314,21 @@ def test_the_learning_rate_is_constant_without_a_schedule(train: Callable[..., R
 def test_the_cosine_schedule_ends_at_zero(train: Callable[..., RunResult]) -> None:
     rates = train(training__scheduler="cosine", training__max_epochs=4).folder.history()["learning_rate"]
     np.testing.assert_allclose(rates, [5e-4 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)])
+
+
+@pytest.mark.parametrize("scheduler", ["none", "cosine", "reduce_on_plateau"])
+def test_parts_with_a_rate_of_their_own_keep_their_share_of_it(
+    scheduler: str, tiny_config: TinyConfig, prepared: PreparedData
+) -> None:
+    config = tiny_config(model__linear_skip="ridge", training__scheduler=scheduler, training__learning_rate=1e-2)
+    module = build_module(config, prepared)
+    configured = module.configure_optimizers()
+    optimizer = configured if scheduler == "none" else configured["optimizer"]
+    slow = set(module.model.decoders.residual.parameters())
+    rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert set(rates) == set(module.model.parameters())
+    for parameter, rate in rates.items():
+        assert rate == pytest.approx(1e-2 * (RESIDUAL_LEARNING_RATE if parameter in slow else 1))
 
 
 def test_the_rate_is_halved_when_the_loss_stalls(train: Callable[..., RunResult]) -> None:
