@@ -153,6 +153,8 @@ class _Check:
                 self._tell(place, path, problem)
         scope = around | made.parameters
         for path, branches in tree.get(WHEN, {}).items():
+            if path in tree and path not in made.parameters:
+                continue  # told above
             for value, lines in branches.items():
                 self._branch(made, (path, value), lines, config, scope, place)
         self._require_one_range_each(made, place)
@@ -165,12 +167,12 @@ class _Check:
         inside = (*place, condition)
         decides = scope.get(path)
         if not isinstance(decides, Choice):
-            self._tell(inside, WHEN, f"{path} is no choice of this space, here or around the condition")
+            self._tell(inside, path, "is no choice of this space, neither here nor around the condition")
             return
         options = {written(option): option for option in decides.options}
         if value not in options:
             hint = did_you_mean(value, options)
-            self._tell(inside, WHEN, f"{path} never has that value; it may be {', '.join(options)}.{hint}")
+            self._tell(inside, path, f"never has the value {value}; it may be {', '.join(options)}.{hint}")
             return
         try:
             met = with_values(config, {path: options[value]})
@@ -190,7 +192,7 @@ class _Check:
                     self._tell((*place, first), path, f"given twice: both this and {_told(second)} may hold at once")
 
     def _tell(self, place: Place, path: Any, problem: str) -> None:
-        if (str(path), problem) not in self.told or path == WHEN:
+        if (str(path), problem) not in self.told:
             where = f" (when {' and '.join(map(_told, place))})" if place else ""
             self.problems.append(f"{path}{where}: {problem}")
         self.told.add((str(path), problem))
@@ -223,7 +225,8 @@ def _refusal(path: str, known: list[str], config: Config) -> str | None:
         return "is set by the sweep itself (see tuning.max_epochs and tuning.seed)"
     if path not in known:
         near = did_you_mean(path, [k for k in known if k.startswith(_SECTIONS)])
-        return whose(path, type(config)) or f"there is no such setting.{near}"
+        owned = whose(path, type(config))
+        return f"{owned} (choose another with --config)" if owned else f"there is no such setting.{near}"
     return None
 
 

@@ -165,11 +165,11 @@ REFUSED = {
     "when: {model.batch_norm: true}": "when model.batch_norm: must have the form",
     "when: {model.batch_norm: {true: null}}": "when model.batch_norm is true: must have the form",
     "when: {model.linear_skip: {ridge: {}}}": (
-        "when (when model.linear_skip is ridge): model.linear_skip is no choice of this space"
+        "model.linear_skip (when model.linear_skip is ridge): is no choice of this space, neither here"
     ),
-    "model.latent_dim: {randint: [1, 2]}\nwhen: {model.latent_dim: {1: {}}}": "model.latent_dim is no choice",
+    "model.latent_dim: {randint: [1, 2]}\nwhen: {model.latent_dim: {1: {}}}": "is 1): is no choice",
     "model.linear_skip: {choice: [none]}\nwhen: {model.linear_skip: {rigde: {}}}": (
-        "model.linear_skip never has that value; it may be none"
+        "model.linear_skip (when model.linear_skip is rigde): never has the value rigde; it may be none"
     ),
     "model.linear_skip: {choice: [none, ridge]}\nwhen: {model.linear_skip: {rigde: {}}}": "Did you mean 'ridge'?",
     "model.batch_norm: {choice: [true, false]}\n"
@@ -186,6 +186,9 @@ REFUSED = {
     "model.batch_norm: {choice: [true, false]}\nwhen: {model.batch_norm: "
     "{true: {model.latent_dim: {choice: [1]}}, true | false: {model.latent_dim: {choice: [2]}}}}": (
         "when model.batch_norm is true: model.latent_dim is given twice"
+    ),
+    "model.linear_skip: {choice: []}\nwhen: {model.linear_skip: {ridge: {model.latent_dim: {choice: [0]}}}}": (
+        "model.linear_skip: choice needs a list of at least one value"
     ),
     "model.code_dim: {choice: [2]}": "model.code_dim: is a setting of JointVQ; the model here is joint_vae",
     "model.model_type: {choice: [joint_vae, JointVQ]}\n"
