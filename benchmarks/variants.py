@@ -118,8 +118,7 @@ def baseline(method: str, data: PreparedData) -> dict[str, float]:
     for source, target in DIRECTIONS:
         x, y = data.values[source], data.values[target]
         if method == "ridge":
-            left, right, bias = data.linear_maps[source, target]
-            predicted = x[test] @ left @ right + bias
+            predicted = data.linear_maps[source, target].predict(x[test])
         else:
             predicted = KNeighborsRegressor(15, weights="distance").fit(x[train], y[train]).predict(x[test])
         scores[target] = mean_correlation(predicted, y[test], data.observed[target][test])

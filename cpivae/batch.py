@@ -26,14 +26,23 @@ class Batch(NamedTuple):
 
 
 class LinearMap(NamedTuple):
-    """``y = x @ left @ right + bias``, from scaled rows of one platform to scaled rows of the other."""
+    """``y = x @ factors[0] @ ... + bias``, from scaled rows of one platform to scaled rows of the other."""
 
-    left: npt.NDArray[np.float32]
-    """(D_source, R), R the rank: at most the number of training rows."""
-    right: npt.NDArray[np.float32]
-    """(R, D_target)."""
+    factors: tuple[npt.NDArray[np.float32], ...]
+    """One matrix (D_source, D_target), or (D_source, R) and (R, D_target) where the rank R makes that smaller."""
     bias: npt.NDArray[np.float32]
     """(D_target,)."""
+
+    def predict(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Map rows (N, D_source) to (N, D_target)."""
+        for factor in self.factors:
+            x = x @ factor
+        return x + self.bias
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return sum(part.nbytes for part in (*self.factors, self.bias))
 
 
 LinearMaps = Mapping[Direction, LinearMap]

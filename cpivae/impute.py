@@ -42,8 +42,12 @@ class Imputer:
     def __init__(self, config: Config, model: CrossPlatformModel, preprocessors: dict[str, Preprocessor]) -> None:
         self.config, self.model, self.preprocessors = config, model.eval(), preprocessors
 
-    def impute(self, table: pd.DataFrame, source: str, target: str, *, allow_missing: bool = False) -> Imputed:
+    def impute(
+        self, table: pd.DataFrame, source: str, target: str, *, allow_missing: bool = False, seed: int = 0
+    ) -> Imputed:
         """Predict platform ``target`` from a table (n samples, features of ``source``), NaN where missing.
+
+        ``seed`` matters only to a model that draws (``model.sampling_noise`` above 0): the same seed, the same values.
 
         Raises
         ------
@@ -56,7 +60,8 @@ class Imputer:
         notes += _gaps(measured, list(table.index))
         scaled = torch.from_numpy(self.preprocessors[source].transform(measured))
         predicted, codes = [], []
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed)
             for rows in scaled.split(_ROWS):
                 predicted.append(self.model.impute(rows, source, target))
                 codes.append(self.model.code(rows, source))

@@ -25,6 +25,9 @@ def impute(
     allow_missing: Annotated[
         bool, typer.Option("--allow_missing", help="Fill features that the table lacks with training statistics.")
     ] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Of what is drawn, for a model with model.sampling_noise.")
+    ] = 0,
     transpose: Transpose = False,
 ) -> None:
     """Predict one platform's values for samples measured on the other."""
@@ -40,7 +43,7 @@ def impute(
         )
     imputer = load_imputer(experiment_dir)
     table = read_table(input_data, transpose=transpose)
-    imputed = imputer.impute(table, source_platform, target_platform, allow_missing=allow_missing)
+    imputed = imputer.impute(table, source_platform, target_platform, allow_missing=allow_missing, seed=seed)
     for note in imputed.notes:
         print(note)
     write_table(imputed.values, output)

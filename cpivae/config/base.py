@@ -96,7 +96,7 @@ class LossWeights(Section):
     """
 
     linear_skip_residual: Annotated[Weight, OnlyWith("linear_skip", "ridge")] = 1.0
-    """With linear_skip: mean square of what a decoder adds to ridge; shrinks it by 1 / (1 + weight)."""
+    """With linear_skip: mean square of what a decoder adds to ridge; the higher, the nearer to ridge it stays."""
 
     def by_term(self, model: ModelSettings) -> dict[str, float]:
         """Return {term: weight} for every term that a model with these settings has, in the order of declaration."""

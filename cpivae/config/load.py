@@ -82,6 +82,9 @@ def explain(error: ValidationError, schema: type[BaseModel]) -> list[str]:
             lines += [f"{where}: {message}" if where else line for line in message.splitlines()]
         elif problem["type"] == "model_type" and problem["input"] is None:
             lines.append(f"{where}: the section is empty; indent its settings below it, or remove the line")
+        elif problem["type"] == "model_type":
+            keys = listed(_fields_at(schema, list(problem["loc"])))
+            lines.append(f"{where}: is a section of settings ({keys}), got {_shown(problem['input'])}")
         else:
             message = problem["msg"][0].lower() + problem["msg"][1:]
             lines.append(f"{where}: {message}, got {_shown(problem['input'])}")
@@ -128,7 +131,7 @@ def with_values(config: Config, values: Mapping[str, Any], source: str = "settin
     """Return the settings with some replaced, by path: ``{"training.seed": 3}``.  Everything is checked again.
 
     With another ``model.model_type`` come that variant's own defaults; of the model settings and weights so far, those
-    stay that were set to something else than a default and that the new variant has as well.
+    stay that were set to something else than a default and that the new variant accepts.
     """
     data = copy.deepcopy(to_plain(config))
     if "model.model_type" in values:
@@ -142,11 +145,23 @@ def _carried_over(config: Config, chosen: str) -> dict[str, dict[str, Any]]:
     name, old = variant_name(chosen), config.model.model_type
     if name == old:
         return {}
-    plain, defaults, known = to_plain(config), to_plain(_defaults(old)), to_plain(_defaults(name))
-    return {
-        section: {k: v for k, v in plain[section].items() if k in known[section] and v != defaults[section][k]}
+    plain, defaults, new = to_plain(config), to_plain(_defaults(old)), _defaults(name)
+    chosen_on_purpose = {
+        section: {key: value for key, value in plain[section].items() if value != defaults[section][key]}
         for section in _OF_A_VARIANT
     }
+    return {
+        section: {key: value for key, value in values.items() if _accepts(type(getattr(new, section)), key, value)}
+        for section, values in chosen_on_purpose.items()
+    }
+
+
+def _accepts(section: type[BaseModel], key: str, value: Any) -> bool:
+    try:
+        section.model_validate({key: value})
+    except ValidationError:
+        return False
+    return True
 
 
 def _defaults(variant: str) -> Config:

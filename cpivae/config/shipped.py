@@ -19,10 +19,10 @@ def shipped_folder(kind: Kind) -> Path:
     return installed if installed.is_dir() else package.parent / kind
 
 
-def find_shipped(source: str | Path, kind: Kind) -> Path:
+def find_shipped(source: str | Path, kind: Kind, folder: Path = Path()) -> Path:
     """Return the path of a file, or of the shipped file with that name (``default``, or ``configs/default.yaml``).
 
-    Names of shipped files may be spelt as those of variants may.
+    Names of shipped files may be spelt as those of variants may.  ``folder`` is where relative paths start.
 
     Raises
     ------
@@ -30,8 +30,8 @@ def find_shipped(source: str | Path, kind: Kind) -> Path:
         There is neither; the message lists the names that are shipped.
     """
     path = Path(source)
-    if path.exists():
-        return path
+    if (folder / path).is_file():
+        return folder / path
     known = sorted(p.stem for p in shipped_folder(kind).glob("*.yaml"))
     name = plain(path.stem) if path.parent in (Path(), Path(kind)) else ""
     named = {plain(stem): stem for stem in known}

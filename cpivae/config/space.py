@@ -14,6 +14,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from cpivae.config.draws import sample
 from cpivae.config.load import to_plain, whose, with_values
 from cpivae.config.parameters import Choice, MalformedError, Parameter, Suggests, parse_parameter
 from cpivae.config.schema import Config
@@ -119,11 +120,15 @@ def make_space(text: Mapping[Any, Any], config: Config, source: str, file: Path 
     if not tree:
         check.problems.append("the space is empty; name at least one setting to vary")
     if check.problems:
-        raise ConfigError(source, dict.fromkeys(check.problems))  # a shared line is wrong in many places, but once
-    return Space(source, block, tree)
+        raise ConfigError(source, check.problems)
+    space = Space(source, block, tree)
+    _require_possible_combinations(space, config)
+    return space
 
 
 _SECTIONS = ("model", "loss_weights", "training")
+_TRIED = 200
+"""Suggestions that are tried for combinations that no single value shows."""
 _SET_BY_THE_SWEEP = ("training.max_epochs", "training.stop_epoch", "training.seed")
 
 
@@ -148,16 +153,17 @@ class _Check:
                 made.parameters[path] = parse_parameter(spec)
             except MalformedError as error:
                 self._tell(place, path, str(error))
-        for path, parameter in made.parameters.items():
-            for problem in _refused_values(path, parameter, config):
-                self._tell(place, path, problem)
         scope = around | made.parameters
+        for path, parameter in made.parameters.items():
+            others = {p: other for p, other in scope.items() if p not in {path, *(at for at, _ in place)}}
+            for problem in _refused_values(path, parameter, config, others):
+                self._tell(place, path, problem)
         for path, branches in tree.get(WHEN, {}).items():
             if path in tree and path not in made.parameters:
                 continue  # told above
             for value, lines in branches.items():
                 self._branch(made, (path, value), lines, config, scope, place)
-        self._require_one_range_each(made, place)
+        self._require_one_range_each(made, scope, place)
         return made
 
     def _branch(
@@ -180,16 +186,22 @@ class _Check:
             return  # told where the choice stands
         made.branches[condition] = self.block(lines, met, scope, inside)
 
-    def _require_one_range_each(self, made: Block, place: Place) -> None:
+    def _require_one_range_each(self, made: Block, scope: dict[str, Parameter], place: Place) -> None:
         deciding = {path for path, _ in made.branches}
         given = {condition: set(_lines(block)) for condition, block in made.branches.items()}
         for condition, lines in given.items():
             for path in sorted({p for p, parameter in lines if p in deciding}):
                 self._tell((*place, condition), path, "decides a condition, and cannot be given again under one")
-        for (first, ours), (second, theirs) in combinations(given.items(), 2):
-            if first[0] != second[0]:
-                for path in sorted({p for p, _ in ours ^ theirs} & {p for p, _ in ours} & {p for p, _ in theirs}):
-                    self._tell((*place, first), path, f"given twice: both this and {_told(second)} may hold at once")
+        decided = {
+            condition: given[condition] | {(path, scope[path]) for path in _deciding(block) if path in scope}
+            for condition, block in made.branches.items()
+        }
+        for first, second in combinations(given, 2):
+            if first[0] == second[0]:
+                continue  # never both
+            clashes = _two_ranges(decided[first], given[second]) | _two_ranges(given[first], decided[second])
+            for path in sorted(clashes):
+                self._tell((*place, first), path, f"given twice: both this and {_told(second)} may hold at once")
 
     def _tell(self, place: Place, path: Any, problem: str) -> None:
         if (str(path), problem) not in self.told:
@@ -199,7 +211,12 @@ class _Check:
 
 
 def _told(condition: Condition) -> str:
-    return " is ".join(condition)
+    path, value = condition
+    return f"{path} is {value}"
+
+
+def _two_ranges(ours: set[tuple[str, Parameter]], theirs: set[tuple[str, Parameter]]) -> set[str]:
+    return {p for p, _ in ours ^ theirs} & {p for p, _ in ours} & {p for p, _ in theirs}
 
 
 def _lines(block: Block) -> Iterator[tuple[str, Parameter]]:
@@ -230,14 +247,34 @@ def _refusal(path: str, known: list[str], config: Config) -> str | None:
     return None
 
 
-def _refused_values(path: str, parameter: Parameter, config: Config) -> list[str]:
+def _refused_values(path: str, parameter: Parameter, config: Config, others: Mapping[str, Parameter]) -> list[str]:
+    """Say what is wrong with the extreme values that are refused whatever the other settings are."""
+    corners: list[dict[str, Any]] = [{}]
+    corners += [{p: list(other.extremes())[end] for p, other in others.items()} for end in (0, -1)]
     refused: list[str] = []
     for value in parameter.extremes():
-        try:
-            with_values(config, {path: value})
-        except ConfigError as error:
-            refused += [_without(path, p) or f"{value!r} is refused: {p}" for p in error.problems]
+        answers = [_answer(config, corner | {path: value}) for corner in corners]
+        if all(answers):
+            refused += [_without(path, p) or f"{value!r} is refused: {p}" for p in answers[0]]
     return list(dict.fromkeys(refused))
+
+
+def _require_possible_combinations(space: Space, config: Config) -> None:
+    for trial in sample(_TRIED):
+        if problems := _answer(config, space.suggest(trial)):
+            raise ConfigError(space.source, [f"ranges that do not go together: {problem}" for problem in problems])
+
+
+def _answer(config: Config, values: Mapping[str, Any]) -> list[str]:
+    try:
+        with_values(config, values)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def _deciding(block: Block) -> set[str]:
+    return {path for path, _ in block.branches} | {p for inner in block.branches.values() for p in _deciding(inner)}
 
 
 def _without(path: str, problem: str) -> str:

@@ -61,8 +61,7 @@ def _names(extends: Any) -> list[str]:
 
 
 def _read(name: str, folder: Path, files: tuple[Path, ...]) -> Tree:
-    beside = folder / name
-    path = (beside if beside.is_file() else find_shipped(name, "search_spaces")).resolve()
+    path = find_shipped(name, "search_spaces", folder).resolve()
     if path in files:
         raise ConfigError(str(path), [f"extends itself: {' -> '.join(p.name for p in (*files, path))}"])
     text = read_yaml_mapping(path)

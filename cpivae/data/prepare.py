@@ -15,12 +15,12 @@ import pandas as pd
 
 from cpivae.batch import Direction, LinearMap
 from cpivae.config.schema import DataSettings
-from cpivae.data.linear import fit_linear_map
+from cpivae.data.linear import fit_linear_maps
 from cpivae.data.preprocess import Preprocessor, fit_preprocessor
 from cpivae.data.split import MIN_SAMPLES, split_samples
 from cpivae.data.tables import Pair, read_groups, read_pair
 from cpivae.errors import DataError, listed
-from cpivae.names import DIRECTIONS, PLATFORMS, SPLITS, Split
+from cpivae.names import PLATFORMS, SPLITS, Split
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,7 @@ class PreparedData:
         train = self.rows("train")
         train = train[np.argsort(self.splits.index[train])]  # folds by id, not by the order of rows
         groups = None if self.groups is None else self.groups.to_numpy()[train]
-        return {
-            (source, target): fit_linear_map(self.values[source][train], self.values[target][train], groups)
-            for source, target in DIRECTIONS
-            if source != target
-        }
+        return fit_linear_maps({platform: values[train] for platform, values in self.values.items()}, groups)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -75,7 +71,7 @@ class PreparedData:
     def nbytes(self) -> int:
         """Size of the arrays in memory."""
         tables = [*self.values.values(), *self.observed.values()]
-        fitted = [part for given in self.__dict__.get("linear_maps", {}).values() for part in given]
+        fitted = self.__dict__.get("linear_maps", {}).values()
         return sum(array.nbytes for array in (*tables, *fitted))
 
     def report(self) -> list[str]:

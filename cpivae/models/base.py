@@ -7,7 +7,7 @@ dimensions, K draws of the latent code.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
@@ -48,11 +48,13 @@ class LearnsAtItsOwnRate(Protocol):
     """Its learning rate, relative to that of the rest."""
 
 
-def start_from_rows(model: nn.Module, rows: Mapping[str, Tensor]) -> None:
-    """Let every part that wants to start from training rows do so."""
-    for part in model.modules():
-        if isinstance(part, StartsFromRows):
-            part.start_from(rows)
+def start_from_rows(model: nn.Module, rows: Callable[[], Mapping[str, Tensor]]) -> None:
+    """Let every part that wants to start from training rows do so; ``rows`` is asked only if there is one."""
+    parts = [part for part in model.modules() if isinstance(part, StartsFromRows)]
+    if parts:
+        given = rows()
+        for part in parts:
+            part.start_from(given)
 
 
 def by_learning_rate(model: nn.Module) -> dict[float, list[nn.Parameter]]:

@@ -6,7 +6,7 @@ import math
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from cpivae.models.posteriors import Latents
 
@@ -69,11 +69,15 @@ class Codebook(nn.Module):
         dead = (self.counts < self.DEAD * mean).nonzero().squeeze(-1)
         if len(dead):
             self._put(dead, vectors, float(mean))
+        if distributed.is_initialized():
+            # Every process has seen other rows; the codebook is one.
+            for part in (self.codes.data, self.counts, self.sums):
+                distributed.broadcast(part, src=0)
 
     def _put(self, places: Tensor, vectors: Tensor, count: float) -> None:
         """Put codes where vectors of the batch lie, with a little noise: the batch may have fewer than needed."""
         picked = vectors[torch.randint(len(vectors), (len(places),), device=vectors.device)]
-        picked = picked + 0.01 * picked.std() * torch.randn_like(picked)
+        picked = picked + 0.01 * vectors.std(correction=0) * torch.randn_like(picked)
         self.codes.data[places] = picked.to(self.codes.dtype)
         self.counts[places] = count
         self.sums[places] = count * self.codes.detach()[places]

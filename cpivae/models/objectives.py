@@ -91,9 +91,7 @@ def total_correlation(seen: Explained) -> dict[str, Tensor]:
 
     def of_platform(q: GaussianLatents) -> Tensor:
         z = q.gaussian_draws[0]  # (B, L)
-        # log q(z_i | x_j) for every pair of rows
-        pairs = type(q.distribution)(q.distribution.mean, q.distribution.stddev, validate_args=False)
-        log_q = pairs.log_prob(z.unsqueeze(1))  # (B, B, L)
+        log_q = q.distribution.log_prob(z.unsqueeze(1))  # (B, B, L): draw i under the posterior of row j
         n_rows, n_dimensions = z.shape
         joint = log_q.sum(-1).logsumexp(1)
         marginals = log_q.logsumexp(1).sum(-1)
@@ -119,10 +117,11 @@ def kl_alignment(seen: Explained) -> dict[str, Tensor]:
 
 
 def mmd_alignment(seen: Explained) -> dict[str, Tensor]:
-    """Squared maximum mean discrepancy between the draws of a batch (Gretton et al. 2012, eq. 5)."""
-    return {
-        "latent_alignment": _over_pairs(lambda p, q: squared_mmd(p.z.flatten(0, 1), q.z.flatten(0, 1)), seen.latents)
-    }
+    """Squared maximum mean discrepancy between the draws of a batch (Gretton et al. 2012, eq. 5).
+
+    One draw per row: with K the kernel would have (K B)² entries.
+    """
+    return {"latent_alignment": _over_pairs(lambda p, q: squared_mmd(p.z[0], q.z[0]), seen.latents)}
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
@@ -139,7 +138,8 @@ def squared_mmd(x: Tensor, y: Tensor) -> Tensor:
         squared = squared.clamp(min=0)
         return torch.exp(-squared / (2 * widths.view(-1, 1, 1))).mean()
 
-    return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
+    with torch.autocast(x.device.type, enabled=False):  # small differences of large numbers
+        return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
 
 
 ALIGNMENTS: dict[AlignmentType, Objective] = {

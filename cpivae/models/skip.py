@@ -18,20 +18,22 @@ on a few hundred samples only take it away from a good start, and not all of tha
 class LinearSkip(nn.Module):
     """A linear map that is never trained: (B, D_source) -> (B, D_target)."""
 
-    left: Tensor
-    right: Tensor
     bias: Tensor
 
     def __init__(self, given: LinearMap) -> None:
         super().__init__()
-        for name, array in given._asdict().items():
+        self.factors = [f"factor_{i}" for i in range(len(given.factors))]
+        for name, array in zip([*self.factors, "bias"], [*given.factors, given.bias], strict=True):
             # Not persistent: a map is stored once, in its own file, and not in every checkpoint.
             self.register_buffer(name, torch.from_numpy(array.copy()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         # In full precision under autocast too: the network learns what is left, not the rounding.
         with torch.autocast(x.device.type, enabled=False):
-            return x.to(self.left.dtype) @ self.left @ self.right + self.bias
+            x = x.to(self.bias.dtype)
+            for name in self.factors:
+                x = x @ getattr(self, name)
+            return x + self.bias
 
 
 @final

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -21,11 +23,11 @@ def has_linear_skip(config: Config) -> bool:
 
 def write_linear_maps(folder: Path, linear_maps: LinearMaps) -> None:
     """Write the maps into a folder."""
-    arrays = {
-        f"{prediction(source, target)}.{name}": array
-        for (source, target), given in linear_maps.items()
-        for name, array in given._asdict().items()
-    }
+    arrays: dict[str, npt.NDArray[np.float32]] = {}
+    for direction, given in linear_maps.items():
+        name = prediction(*direction)
+        arrays |= {f"{name}.factor_{i}": factor for i, factor in enumerate(given.factors)}
+        arrays[f"{name}.bias"] = given.bias
     with written_whole(folder / RunFiles.LINEAR_SKIP) as beside:
         beside.write_bytes(save(arrays))
 
@@ -43,12 +45,13 @@ def read_linear_maps(folder: Path, config: Config) -> dict[Direction, LinearMap]
     path = folder / RunFiles.LINEAR_SKIP
     try:
         arrays = load_file(path)
-        return {
-            (source, target): LinearMap(*(arrays[f"{prediction(source, target)}.{name}"] for name in LinearMap._fields))
-            for source, target in DIRECTIONS
-            if source != target
-        }
+        return {(s, t): _map(arrays, prediction(s, t)) for s, t in DIRECTIONS if s != t}
     except FileNotFoundError:
         raise FolderError(f"{folder} lacks {path.name}, the linear maps that its model adds to.") from None
     except (SafetensorError, KeyError) as error:
         raise FolderError(f"{path} is damaged ({error}).") from None
+
+
+def _map(arrays: dict[str, npt.NDArray[np.float32]], name: str) -> LinearMap:
+    n_factors = sum(key.startswith(f"{name}.factor_") for key in arrays)
+    return LinearMap(tuple(arrays[f"{name}.factor_{i}"] for i in range(max(1, n_factors))), arrays[f"{name}.bias"])

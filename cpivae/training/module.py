@@ -19,7 +19,7 @@ from cpivae.models.base import CrossPlatformModel, by_learning_rate
 from cpivae.names import DIRECTIONS, TOTAL_LOSS, prediction
 from cpivae.training.metrics import OriginalScale, PredictionScores
 
-FINGERPRINT, TRAINING = "cpivae_data", "cpivae_training"
+FINGERPRINT, SETTINGS = "cpivae_data", "cpivae_settings"
 """What checkpoints of ours hold beside Lightning's keys."""
 
 _VALIDATION_SEED = 0
@@ -38,16 +38,18 @@ class PairLightning(pl.LightningModule):
         *,
         ramps: dict[str, Ramp] | None = None,
         fingerprint: str = "",
+        described: dict[str, Any] | None = None,
     ) -> None:
         """``ramps``: how weights rise in training; validation and test use the full ones.
 
-        ``fingerprint``: of the data, kept in checkpoints so that none is continued on other samples.
+        ``fingerprint`` of the data and ``described``, the settings that a checkpoint cannot do without, are kept in
+        checkpoints so that none is continued on other samples or with another model.
         """
         super().__init__()
         self.model = model
         self.weights, self.ramps = weights, ramps or {}
         self.training_settings = training
-        self.fingerprint = fingerprint
+        self.fingerprint, self.described = fingerprint, described or {}
         self.scales = nn.ModuleDict({p: OriginalScale(affine) for p, affine in scales.items()})
         self.scores = nn.ModuleDict(
             {
@@ -73,7 +75,7 @@ class PairLightning(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[FINGERPRINT] = self.fingerprint
-        checkpoint[TRAINING] = self.training_settings.model_dump(mode="json")
+        checkpoint[SETTINGS] = self.described
 
     def on_train_epoch_start(self) -> None:
         # Dropout, noise and draws depend on (seed, epoch, process) alone: a resumed run repeats them.

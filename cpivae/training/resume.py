@@ -14,10 +14,7 @@ from cpivae.files import link_or_copy, written_whole
 from cpivae.names import RunFiles
 from cpivae.training.callbacks import append_row
 from cpivae.training.folder import RunFolder, read_checkpoint
-from cpivae.training.module import FINGERPRINT, TRAINING, PairLightning
-
-_IN_THE_OPTIMISER = ("optimizer", "learning_rate", "weight_decay", "scheduler")
-"""Settings that come back with the optimiser's state, whatever the new settings say."""
+from cpivae.training.module import FINGERPRINT, SETTINGS, PairLightning
 
 
 def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
@@ -51,13 +48,13 @@ def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
             f"the checkpoint {path} was trained on other samples, features or splits, so rows that it has learnt could "
             "be among the new test rows. Use the same tables and the same data settings."
         )
-    now, then = settings.model_dump(mode="json"), checkpoint.get(TRAINING, {})
-    changed = [key for key in _IN_THE_OPTIMISER if then.get(key) != now[key]]
+    now, then = module.described, checkpoint.get(SETTINGS, {})
+    changed = [key for key in now if then.get(key) != now[key]]
     if changed:
-        was = ", ".join(f"{key}={then.get(key)}" for key in changed)
+        was, wanted_now = (", ".join(f"{key}={given.get(key)}" for key in changed) for given in (then, now))
         raise CheckpointError(
-            f"the checkpoint {path} holds the state of an optimiser with {was}: a resumed run keeps that. "
-            "Use these settings, or start a new run."
+            f"the checkpoint {path} was trained with {was}, not {wanted_now}: a resumed run keeps its model, its data "
+            "and its optimiser. Use these settings, or start a new run."
         )
     done, wanted_epochs = checkpoint["epoch"] + 1, settings.stop_epoch or settings.max_epochs
     if done >= wanted_epochs:

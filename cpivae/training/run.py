@@ -20,6 +20,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from cpivae import errors
+from cpivae.config.load import to_plain
 from cpivae.config.schema import Config
 from cpivae.data.module import PairModule
 from cpivae.data.prepare import PreparedData
@@ -53,10 +54,30 @@ def build_module(config: Config, data: PreparedData) -> PairLightning:
     pl.seed_everything(config.training.seed, verbose=False)
     model = build_model(config, data.n_features, data.linear_maps if has_linear_skip(config) else None)
     train = data.rows("train")
-    start_from_rows(model, {platform: torch.from_numpy(values[train]) for platform, values in data.values.items()})
+    start_from_rows(model, lambda: {p: torch.from_numpy(values[train]) for p, values in data.values.items()})
     scales = {p: preprocessor.affine() for p, preprocessor in data.preprocessors.items()}
     weights, ramps = config.term_weights(), config.loss_weights.ramps()
-    return PairLightning(model, weights, config.training, scales, ramps=ramps, fingerprint=data.fingerprint)
+    return PairLightning(
+        model,
+        weights,
+        config.training,
+        scales,
+        ramps=ramps,
+        fingerprint=data.fingerprint,
+        described=kept_by_checkpoints(config),
+    )
+
+
+def kept_by_checkpoints(config: Config) -> dict[str, Any]:
+    """Return the settings, by path, that come back with a checkpoint whatever new settings say."""
+    plain = to_plain(config)
+    of_the_optimiser = ("optimizer", "learning_rate", "weight_decay", "scheduler")
+    of_the_data = {key: value for key, value in plain["data"].items() if key != "samples_table"}  # it may have moved
+    return (
+        {f"model.{key}": value for key, value in plain["model"].items()}
+        | {f"data.{key}": value for key, value in of_the_data.items()}
+        | {f"training.{key}": plain["training"][key] for key in of_the_optimiser}
+    )
 
 
 def count_parameters(module: torch.nn.Module) -> int:

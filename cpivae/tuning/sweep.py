@@ -95,7 +95,10 @@ def run_sweep(
     path = path.resolve()  # Ray's processes have other working directories
     require_new_folder(path)
     data = data_source()
-    linear_maps = data.linear_maps if uses_linear_maps(config, space) else {}  # fitted here, once for all trials
+    linear_maps = {}
+    if uses_linear_maps(config, space):
+        say("fitting ridge regression between the platforms, once for all trials")
+        linear_maps = data.linear_maps
     folder = SweepFolder(path)
     described = {"space": space.text, "study_name": study_name, "data": data.sources, "environment": environment()}
     _set_ray_environment()

@@ -190,6 +190,18 @@ REFUSED = {
     "model.linear_skip: {choice: []}\nwhen: {model.linear_skip: {ridge: {model.latent_dim: {choice: [0]}}}}": (
         "model.linear_skip: choice needs a list of at least one value"
     ),
+    "model.activation: {choice: [relu, gelu]}\nmodel.batch_norm: {choice: [true, false]}\n"
+    "model.use_residual_blocks: {choice: [true, false]}\n"
+    "when:\n  model.batch_norm: {true: {when: {model.activation: {relu: {model.latent_dim: {choice: [8]}}}}}}\n"
+    "  model.use_residual_blocks: {true: {model.activation: {choice: [silu]}}}": (
+        "model.activation (when model.batch_norm is true): given twice: both this and model.use_residual_blocks is true"
+    ),
+    "loss_weights.kl_divergence_ramp.shape: {choice: [cyclical]}\n"
+    "loss_weights.kl_divergence_ramp.epochs: {randint: [1, 25]}": "a cycle of 1 epoch never rises",
+    "model.model_type: {choice: [generative_vae]}\nwhen: {model.model_type: {generative_vae: "
+    "{model.diffusion_steps: {randint: [5, 500]}, model.sampling_steps: {randint: [1, 100]}}}}": (
+        "ranges that do not go together: model: sampling_steps must be at most diffusion_steps ("
+    ),
     "model.code_dim: {choice: [2]}": "model.code_dim: is a setting of JointVQ; the model here is joint_vae",
     "model.model_type: {choice: [joint_vae, JointVQ]}\n"
     "when: {model.model_type: {joint_vae: {model.code_dim: {choice: [2]}}}}": (
@@ -206,6 +218,32 @@ REFUSED = {
 def test_what_is_refused_and_why(text: str) -> None:
     (problem,) = problems(text)
     assert REFUSED[text] in problem
+
+
+def test_a_value_is_refused_only_if_nothing_that_may_go_with_it_makes_it_possible() -> None:
+    config = make_config({"model": {"model_type": "generative_vae"}}, "generative")
+    steps = {"model.sampling_steps": {"randint": [150, 200]}, "model.diffusion_steps": {"randint": [300, 500]}}
+    assert make_space(steps, config, "space").may_choose("model.sampling_steps", 150) is False
+    with pytest.raises(ConfigError, match="sampling_steps must be at most diffusion_steps"):
+        make_space({"model.sampling_steps": {"randint": [150, 200]}}, config, "space")
+
+
+def test_what_another_model_cannot_take_over_is_left_behind() -> None:
+    config = make_config({"loss_weights": {"alignment_type": "kl_divergence"}}, "kl")
+    searched = load_space("all_architectures", config)
+    fixed = make_space({"model.model_type": {"choice": ["JointVQ", "JointIWAE"]}}, config, "space")
+    for made in (searched, fixed):
+        for values in suggestions(made, 30):
+            assert with_values(config, values).model.model_type == values["model.model_type"]
+    kept, left = (with_values(config, {"model.model_type": name}).loss_weights for name in ("JointIWAE", "JointVQ"))
+    assert (kept.alignment_type, left.alignment_type) == ("kl_divergence", "mse")  # type: ignore[attr-defined]
+
+
+def test_a_folder_of_a_spaces_name_is_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "joint_vae").mkdir()
+    (tmp_path / "common").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_space("joint_vae", CONFIG).block.parameters
 
 
 def test_what_is_wrong_in_a_shared_file_is_told_once(tmp_path: Path) -> None:

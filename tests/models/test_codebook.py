@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from torch import distributed
 
 from cpivae.models.codebook import Codebook, CodebookPosterior
 
@@ -62,6 +65,17 @@ def test_a_dead_code_comes_back_where_vectors_lie(by_gradient: bool) -> None:
     assert torch.cdist(learnt.codes.detach()[3:], near).min() < 1.0
     chosen = torch.cdist(near, learnt.codes.detach()).argmin(1)
     assert 3 in chosen
+
+
+def test_one_dead_code_of_one_number_comes_back_finite() -> None:
+    torch.manual_seed(0)
+    learnt = Codebook(2, 1, 0.0, by_gradient=False).train()
+    learnt(torch.tensor([[1.0], [1.1], [0.9]]))
+    learnt.codes[1] = 1000.0
+    learnt.sums[1] = 1000.0
+    for _ in range(3):
+        learnt(torch.tensor([[1.0], [1.1], [0.9]]))
+    assert learnt.codes.isfinite().all()
 
 
 def test_a_living_code_stays_where_it_is() -> None:
@@ -127,3 +141,21 @@ def test_penalties_are_mean_squared_distances() -> None:
     for value in penalties.values():
         torch.testing.assert_close(value, distance)
     assert list(posterior(6, by_gradient=False)[0](h).penalties) == ["commitment"]
+
+
+def learn_from_rows_of_its_own(rank: int, folder: str) -> None:
+    """One of two processes: three steps on vectors that the other one does not see."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    learnt = Codebook(N, C, 0.9, by_gradient=True).train()
+    for _ in range(3):
+        learnt(10 * rank + torch.randn(8, C))
+    torch.save(learnt.state_dict(), f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_several_processes_keep_one_codebook(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(learn_from_rows_of_its_own, args=(str(tmp_path),), nprocs=2)
+    ours, theirs = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -98,10 +98,8 @@ def linear_maps() -> dict[tuple[str, str], LinearMap]:
     random = np.random.default_rng(3)
     return {
         (s, t): LinearMap(
-            *(
-                random.normal(size=shape).astype(np.float32) / 3
-                for shape in ((WIDTHS[s], 5), (5, WIDTHS[t]), (WIDTHS[t],))
-            )
+            tuple(random.normal(size=shape).astype(np.float32) / 3 for shape in ((WIDTHS[s], 5), (5, WIDTHS[t]))),
+            random.normal(size=WIDTHS[t]).astype(np.float32),
         )
         for s, t in DIRECTIONS
         if s != t

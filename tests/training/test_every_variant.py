@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cpivae.bundle import verify
+from cpivae.config.base import ModelSettings
 from cpivae.config.schema import Config
 from cpivae.config.variants import load_variant, variant_names
 from cpivae.data.prepare import PreparedData
@@ -26,21 +27,19 @@ from cpivae.training.run import RunResult, evaluate_test, fit
 TinyConfig = Callable[..., Config]
 
 
-def kinds() -> list[tuple[str, dict[str, Any]]]:
-    """Every variant, with every decoder it offers, without and with a linear skip."""
+def kinds() -> list[dict[str, Any]]:
+    """Every variant as it is, with a linear skip, and with everything that a choice of its own puts in its place."""
     found = []
     for name in variant_names():
-        field = load_variant(name).settings.model_fields.get("decoder_type")
-        decoders = field.annotation.__args__ if field is not None else (None,)  # type: ignore[union-attr]
-        for decoder in decoders:
-            own = {"model__model_type": name} | ({"model__decoder_type": decoder} if decoder else {})
-            found += [(name, own), (name, own | {"model__linear_skip": "ridge"})]
+        own = {"model__model_type": name}
+        found += [own, own | {"model__linear_skip": "ridge"}]
+        for setting, field in load_variant(name).settings.model_fields.items():
+            if setting not in ModelSettings.model_fields and get_origin(field.annotation) is Literal:
+                found += [own | {f"model__{setting}": o} for o in get_args(field.annotation) if o != field.default]
     return found
 
 
-every_kind = pytest.mark.parametrize(
-    "values", [values for _, values in kinds()], ids=["-".join(v.values()) for _, v in kinds()]
-)
+every_kind = pytest.mark.parametrize("values", kinds(), ids=["-".join(values.values()) for values in kinds()])
 
 
 @pytest.fixture
@@ -96,12 +95,17 @@ def test_a_bundle_imputes_what_the_run_imputed(
 
 
 @every_kind
-def test_mixed_precision_trains_without_nan(train: Callable[..., RunResult], values: dict[str, Any]) -> None:
-    run = train("run", training__max_epochs=3, hardware__precision="bf16-mixed", **values)
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_train_without_nan(
+    train: Callable[..., RunResult], values: dict[str, Any], precision: str
+) -> None:
+    run = train("run", training__max_epochs=2, hardware__precision=precision, **values)
     assert np.isfinite(run.folder.history().to_numpy(dtype=float)).all()
     weights = run.folder.weights()
     assert all(torch.isfinite(w).all() for w in weights.values())
-    assert {w.dtype for w in weights.values() if w.is_floating_point()} == {torch.float32}
+    assert {w.dtype for w in weights.values() if w.is_floating_point()} == {
+        torch.float64 if precision == "64-true" else torch.float32
+    }
 
 
 def test_a_bundle_without_its_linear_maps_says_so(train: Callable[..., RunResult], tmp_path: Path) -> None:
@@ -127,3 +131,11 @@ def test_pseudo_inputs_move_and_their_origin_is_disclosed(
     (note,) = export_run(run.folder.path, tmp_path / "bundle")
     assert "began as scaled rows of training samples" in note
     assert note.removeprefix("note: ") in (tmp_path / "bundle" / "README.md").read_text()
+
+
+def test_what_a_model_draws_is_repeated_by_its_seed(train: Callable[..., RunResult], simulated_pair: Pair) -> None:
+    run = train("run", training__max_epochs=1, model__model_type="generative_vae", model__sampling_noise=1.0)
+    imputer, table = load_imputer(run.folder.path), simulated_pair.frames["a"].iloc[:9]
+    first, again, other = (imputer.impute(table, "a", "b", seed=seed).values for seed in (0, 0, 1))
+    pd.testing.assert_frame_equal(first, again)
+    assert (first - other).abs().to_numpy().max() > 1e-3

@@ -183,6 +183,29 @@ def test_another_architecture_is_refused(train: Train, half: RunFolder, tmp_path
     assert_refused(train, half.path / LAST, tmp_path, message, model__encoder_layers=[16])
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("model__activation", "tanh", "model.activation=gelu, not model.activation=tanh"),
+        ("model__linear_skip", "ridge", "of another model"),
+        ("data__normalization_method", "minmax", "data.normalization_method=zscore, not data.normalization_method=min"),
+        ("training__weight_decay", 0.5, "training.weight_decay=0.01, not training.weight_decay=0.5"),
+    ],
+)
+def test_what_comes_back_with_a_checkpoint_cannot_be_changed(
+    path: str, value: Any, told: str, train: Train, half: RunFolder, tmp_path: Path
+) -> None:
+    assert_refused(train, half.path / LAST, tmp_path, told, **{path: value})
+
+
+def test_a_network_that_becomes_an_addition_to_ridge_is_another_model(train: Train, tmp_path: Path) -> None:
+    """Its weights have the same names and shapes; its optimiser has not."""
+    first = train("first", model__model_type="res_unet", training__stop_epoch=1).folder
+    message = r"model\.linear_skip=none, not model\.linear_skip=ridge"
+    changed = {"model__model_type": "res_unet", "model__linear_skip": "ridge"}
+    assert_refused(train, first.path / LAST, tmp_path, message, **changed)
+
+
 def test_other_tables_are_refused(
     half: RunFolder, tiny_config: TinyConfig, simulated_pair: Pair, tmp_path: Path
 ) -> None:

@@ -53,10 +53,13 @@ def build(
         # The last layer stays free: its scale is that of the data.
         return decoders.PointDecoder(blocks.with_spectral_norm(net, keep_last=True) if settings.spectral_norm else net)
 
-    gaussians = assemble.gaussian_posteriors(n_features, settings)
+    posteriors, shared = assemble.gaussian_posteriors(n_features, settings), {}
+    if settings.n_flows:
+        shared["flows"] = chain = flows.Flows(settings.latent_dim, settings.n_flows)
+        posteriors = {p: flows.FlowPosterior(q, chain) for p, q in posteriors.items()}
     return latent.LatentModel(
         encoders=assemble.encoders(n_features, settings),
-        posteriors={p: flows.FlowPosterior(q, settings.latent_dim, settings.n_flows) for p, q in gaussians.items()},
+        posteriors=posteriors,
         prior=priors.StandardNormalPrior(),
         decoders=decoders.Decoders(decoder, n_features, skips),
         objective=(
@@ -65,6 +68,7 @@ def build(
             objectives.total_correlation,
             objectives.ALIGNMENTS[weights.alignment_type],
         ),
+        shared=shared,
     )
 
 
