@@ -69,8 +69,10 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(beside)
 
 
-def require_new_folder(path: Path) -> None:
+def require_new_folder(path: Path, instead: str = "") -> None:
     """Refuse a path that something already occupies, so that results of two runs never mix.
+
+    ``instead`` says what else could be done with what is there.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def require_new_folder(path: Path) -> None:
         if contents:
             raise FolderError(
                 f"the output folder {path} already exists and holds {listed(contents, 3)}. "
-                "Nothing was changed: choose another name, or move the folder away."
+                f"Nothing was changed: choose another name, or move the folder away{instead and '; '}{instead}."
             )
     elif path.exists():
         raise FolderError(f"the output {path} is a file; a folder of that name is to be created. Choose another name.")

@@ -58,6 +58,8 @@ class RunFiles:
     CONFIG: Final = "config.yaml"
     CHECKPOINTS: Final = "checkpoints"
     LAST: Final = "last.ckpt"
+    STATE: Final = "state.ckpt"
+    STATE_BEST: Final = "state_best."
     FINAL_MODEL: Final = "final_model.ckpt"
     LOG_PARAMS: Final = "log_params.yaml"
     SPLITS: Final = "splits.csv"

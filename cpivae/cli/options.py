@@ -21,6 +21,14 @@ def plain_name(value: str) -> str:
     return value
 
 
+def hours(value: str) -> float:
+    """Read a duration such as 90m, 2h or 1.5 (hours)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value).strip())
+    if match is None or float(match[1]) == 0:
+        raise typer.BadParameter(f"{value!r} is no duration; write 90m, 2h or 1d")
+    return float(match[1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "": 1.0, "d": 24.0}[match[2]]
+
+
 ConfigFile = Annotated[str, typer.Option("--config", help="Settings: a YAML file, or the name of a shipped one.")]
 PlatformA = Annotated[
     Path, typer.Option("--platform_a", help="Table of platform A: csv, tsv, txt (.gz), parquet, adat.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cpivae.cli.options import ConfigFile, PlatformA, PlatformB, Set, Transpose, load_settings, plain_name
+from cpivae.cli.options import ConfigFile, PlatformA, PlatformB, Set, Transpose, hours, load_settings, plain_name
 
 _FROM_CONFIG = "tuning.{} of the config"
 
@@ -52,6 +53,26 @@ def tune(
     seed: Annotated[
         int | None, typer.Option("--seed", help="Seed of the search.", show_default=_of_config("seed"))
     ] = None,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            "--time_budget",
+            parser=hours,
+            metavar="DURATION",
+            help="End after this long, such as 90m or 2h.",
+            show_default=_of_config("time_budget"),
+        ),
+    ] = None,
+    gpu_hours: Annotated[
+        float | None,
+        typer.Option("--gpu_hours", help="End after so many GPU hours.", show_default=_of_config("gpu_hours")),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with this sweep where there is one; --n_trials may grow.")
+    ] = False,
+    from_sweep: Annotated[
+        Path | None, typer.Option("--from_sweep", help="An older sweep whose trials the sampler learns from.")
+    ] = None,
     transpose: Transpose = False,
     set: Set = None,
 ) -> None:
@@ -64,6 +85,8 @@ def tune(
         "gpus_per_trial": gpus_per_trial,
         "max_concurrent": max_concurrent,
         "seed": seed,
+        "time_budget": time_budget,
+        "gpu_hours": gpu_hours,
     }
     options = [f"tuning.{name}={value}" for name, value in given.items() if value is not None]
     # A metric given here brings its own direction, unless --set names one.
@@ -83,10 +106,23 @@ def tune(
         print("\n".join(lines))
         return data
 
-    result = run_sweep(base, space, read, output_dir / study_name, study_name=study_name)
+    if settings.grace_period() < settings.epochs_of_ramps() + 3:
+        print(
+            f"warning: tuning.asha.grace_period is {settings.grace_period()}, but a weight rises over "
+            f"{settings.epochs_of_ramps()} epochs: trials are compared before that is over"
+        )
+    result = run_sweep(
+        base, space, read, output_dir / study_name, study_name=study_name, resume=resume, from_sweep=from_sweep
+    )
     folder, best = result.folder, result.best
+    shutil.rmtree(folder.best_bundle, ignore_errors=True)  # from before the sweep was resumed
     notes = export_run(folder.trial(best).path, folder.best_bundle)
+    if result.reason:
+        print(f"ended early: {result.reason}")
     print(f"best of {len(result.records)} trials: {best.number}, {base.tuning.metric} {best.score:.4f}")
+    if result.base is not None and result.base.score is not None and best.score is not None:
+        print(f"  gained    {best.score - result.base.score:+.4f} over the base config ({result.base.score:.4f})")
+    print(f"  spent     {result.spent()}")
     print(f"  trials    {folder.trials_file}")
     print(f"  settings  {folder.best_config}   (cpivae train --config repeats it)")
     print(f"  bundle    {folder.best_bundle}   (cpivae impute --experiment_dir uses it)")

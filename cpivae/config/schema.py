@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, Strict, create_model, model_validator
 
 from cpivae.config.base import LossWeights, Mode, ModelSettings, Section
-from cpivae.config.tuning import TuningSettings
+from cpivae.config.tuning import DEFAULT_GRACE, TuningSettings
 from cpivae.config.variants import load_variant, variant_name
 from cpivae.errors import did_you_mean
 from cpivae.names import Goal, metric_keys, natural_mode
@@ -232,6 +232,15 @@ class Config(Section):
     def metric_keys(self) -> list[str]:
         """List the validation metrics that a run with these settings reports every epoch."""
         return metric_keys("val", self.term_weights())
+
+    def grace_period(self) -> int:
+        """Return the epochs that ASHA lets every trial run."""
+        tuning = self.tuning
+        return min(tuning.asha.grace_period or max(DEFAULT_GRACE, self.epochs_of_ramps() + 3), tuning.max_epochs)
+
+    def epochs_of_ramps(self) -> int:
+        """Return the epochs that the slowest ramp of a weight takes."""
+        return max((r.epochs for r in self.loss_weights.ramps().values() if r.shape != "constant"), default=0)
 
     def term_weights(self) -> dict[str, float]:
         """Return {term: weight} for every loss term of the model."""

@@ -126,10 +126,10 @@ def make_space(text: Mapping[Any, Any], config: Config, source: str, file: Path 
     return space
 
 
-_SECTIONS = ("model", "loss_weights", "training")
+SEARCHABLE = ("model", "loss_weights", "training")
 _TRIED = 200
 """Suggestions that are tried for combinations that no single value shows."""
-_SET_BY_THE_SWEEP = ("training.max_epochs", "training.stop_epoch", "training.seed")
+SET_BY_THE_SWEEP = ("training.max_epochs", "training.stop_epoch", "training.seed")
 
 
 class _Check:
@@ -142,7 +142,7 @@ class _Check:
     def block(self, tree: Tree, config: Config, around: dict[str, Parameter], place: Place) -> Block:
         """Check the lines of a block against settings that meet the conditions around it."""
         made = Block()
-        known = list(_leaves(to_plain(config)))
+        known = [path for path, _ in leaves(to_plain(config))]
         for path, spec in tree.items():
             if path == WHEN:
                 continue
@@ -224,24 +224,25 @@ def _lines(block: Block) -> Iterator[tuple[str, Parameter]]:
         yield path, parameter
 
 
-def _leaves(value: Mapping[str, Any], around: str = "") -> Iterator[str]:
-    for key, inner in value.items():
+def leaves(plain: Mapping[str, Any], around: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting of nested plain data: (path, value)."""
+    for key, inner in plain.items():
         if isinstance(inner, dict):
-            yield from _leaves(inner, f"{around}{key}.")
+            yield from leaves(inner, f"{around}{key}.")
         else:
-            yield f"{around}{key}"
+            yield f"{around}{key}", inner
 
 
 def _refusal(path: str, known: list[str], config: Config) -> str | None:
     section = path.split(".")[0]
     if section == "data":
         return "data.* cannot be searched: trials on other rows or another scale cannot be compared"
-    if section in Config.model_fields and section not in _SECTIONS:
-        return f"{section}.* cannot be searched; only {', '.join(s + '.*' for s in _SECTIONS)} can"
-    if path in _SET_BY_THE_SWEEP:
+    if section in Config.model_fields and section not in SEARCHABLE:
+        return f"{section}.* cannot be searched; only {', '.join(s + '.*' for s in SEARCHABLE)} can"
+    if path in SET_BY_THE_SWEEP:
         return "is set by the sweep itself (see tuning.max_epochs and tuning.seed)"
     if path not in known:
-        near = did_you_mean(path, [k for k in known if k.startswith(_SECTIONS)])
+        near = did_you_mean(path, [k for k in known if k.startswith(SEARCHABLE)])
         owned = whose(path, type(config))
         return f"{owned} (choose another with --config)" if owned else f"there is no such setting.{near}"
     return None

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from cpivae.config.base import Mode, Section
 from cpivae.names import Goal, natural_mode
 
+DEFAULT_GRACE = 8
+"""Epochs after which correlations of most models tell good settings from bad ones."""
+
 
 class AshaSettings(Section):
     """Asynchronous successive halving (Li et al. 2020): which trials are stopped, and when."""
 
-    grace_period: int = Field(8, ge=1)
-    """Epochs that every trial may run."""
+    grace_period: int | None = Field(None, ge=1)
+    """Epochs that every trial may run; null for 8, or 3 more than the slowest ramp of the base config takes."""
     reduction_factor: int = Field(3, ge=2)
     """At each rung one trial in this many goes on; rungs lie this factor apart."""
+    max_t: int | None = Field(None, ge=1)
+    """Epochs up to which trials are compared; null for max_epochs."""
+    brackets: int = Field(1, ge=1, le=10)
+    """Groups of trials, each compared among itself, whose first rung lies one reduction_factor later each."""
 
 
 class TuningSettings(Section):
@@ -30,8 +39,11 @@ class TuningSettings(Section):
     """Epochs of a trial, at most; replaces training.max_epochs."""
     seed: int = Field(42, ge=0, lt=2**31)
     """Seed of the search; trial number n trains with seed + n."""
+    sampler: Literal["tpe", "random", "gp", "cmaes", "qmc"] = "tpe"
+    """Who proposes settings: tpe, random, gp (Gaussian process), cmaes or qmc (Sobol); the last three know no
+    conditions and draw what stands under one at random."""
     startup_trials: int = Field(10, ge=1)
-    """Trials drawn at random before the sampler (TPE) starts to learn from results."""
+    """Trials drawn at random before the sampler starts to learn from results."""
     asha: AshaSettings = AshaSettings()
     cpus_per_trial: float = Field(1, gt=0)
     """CPUs of a trial, and its number of threads."""
@@ -39,6 +51,14 @@ class TuningSettings(Section):
     """GPUs of a trial; .25 puts four trials on one."""
     max_concurrent: int | None = Field(None, ge=1)
     """Trials at a time; null for as many as the CPUs and GPUs allow."""
+    time_budget: float | None = Field(None, gt=0)
+    """Hours after which the sweep ends; on the command line also 90m or 2h. null for no limit."""
+    gpu_hours: float | None = Field(None, gt=0)
+    """GPU hours of all trials after which the sweep ends; null for no limit."""
+    patience: int | None = Field(None, ge=1)
+    """Trials that may end one after the other without a new best before the sweep ends; null for no limit."""
+    checkpoint_seconds: float = Field(30, ge=0)
+    """How often a trial's full state is kept, for going on after an interruption; 0 for every epoch."""
     keep_weights: int | None = Field(None, ge=1)
     """Keep the weights of this many of the best trials only; null for all."""
 

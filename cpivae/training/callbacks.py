@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
 
 from cpivae.config.schema import Config
 from cpivae.errors import MetricError, TrainingDivergedError, did_you_mean
-from cpivae.files import link_or_copy
+from cpivae.files import link_or_copy, written_whole
 from cpivae.names import RunFiles
 from cpivae.training.folder import RunFolder
 
@@ -181,6 +181,34 @@ def last_checkpoint(folder: RunFolder) -> ModelCheckpoint:
         enable_version_counter=False,
         save_on_train_epoch_end=False,
     )
+
+
+class KeepState(Checkpoint):
+    """Keeps a trial's full state every so many seconds, with the weights that were best by then.
+
+    Not after the last epoch: nothing would be left to continue.
+    """
+
+    def __init__(self, folder: RunFolder, every_seconds: float) -> None:
+        self.folder, self.every_seconds = folder, every_seconds
+        self.kept = time.monotonic()
+
+    # A checkpoint callback: Lightning calls it after all others, and the one that keeps the best weights stands first.
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        is_last = trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or math.inf)
+        if is_last or time.monotonic() - self.kept < self.every_seconds:
+            return
+        # The best weights of now may be gone when the state is needed, for better ones of a later epoch; and a process
+        # may be killed between any two lines here.
+        best = Path(trainer.checkpoint_callback.best_model_path)
+        kept = self.folder.best_of_state(best.name)
+        link_or_copy(best, kept)
+        with written_whole(self.folder.state) as beside:
+            trainer.save_checkpoint(beside)
+        for older in self.folder.checkpoints.glob(f"{RunFiles.STATE_BEST}*"):
+            if older != kept:
+                older.unlink()
+        self.kept = time.monotonic()
 
 
 def early_stopping(config: Config) -> EarlyStopping:

@@ -83,6 +83,15 @@ class RunFolder:
     def final_model(self) -> Path:
         return self.path / RunFiles.FINAL_MODEL
 
+    @property
+    def state(self) -> Path:
+        """A trial's full state some epochs ago, from which it can be continued; gone once it has ended."""
+        return self.checkpoints / RunFiles.STATE
+
+    def best_of_state(self, name: str) -> Path:
+        """Return where the best weights that a state knows of are kept beside it; ``name`` is their file's."""
+        return self.checkpoints / f"{RunFiles.STATE_BEST}{name}"
+
     def config(self) -> Config:
         """Return the run's resolved settings."""
         return load_config(self.path / RunFiles.CONFIG)

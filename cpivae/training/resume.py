@@ -65,6 +65,19 @@ def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
     return checkpoint
 
 
+def has_whole_state(run: RunFolder) -> bool:
+    """Say whether a trial that was cut off can be continued from its state.
+
+    A process may be killed after an epoch's state is kept and before its metrics are.
+    """
+    if not run.state.is_file() or not (run.path / RunFiles.METRICS).is_file():
+        return False
+    checkpoint = read_checkpoint(run.state)
+    (best,) = (state for state in checkpoint["callbacks"].values() if "best_model_path" in state)
+    on_record = checkpoint["epoch"] in run.history()["epoch"].to_numpy()
+    return on_record and run.best_of_state(Path(best["best_model_path"]).name).is_file()
+
+
 def adopt(checkpoint: dict[str, Any], path: Path, best: ModelCheckpoint, folder: RunFolder) -> Path:
     """Bring the earlier run's best checkpoints and metrics into ``folder``; return the checkpoint to continue from.
 
@@ -78,17 +91,21 @@ def adopt(checkpoint: dict[str, Any], path: Path, best: ModelCheckpoint, folder:
     earlier = path.parent.parent / RunFiles.METRICS
     if state is not None and path.parent.name == RunFiles.CHECKPOINTS and earlier.is_file():
         # The run may have been moved since: its files are beside this one, whatever their paths were.
-        kept = {old: Path(old).name for old in state["best_k_models"] if (path.parent / Path(old).name).is_file()}
+        files = {old: path.parent / Path(old).name for old in state["best_k_models"]}
+        if path.name == RunFiles.STATE:
+            files = {old: RunFolder(path.parent.parent).best_of_state(file.name) for old, file in files.items()}
+        kept = {old: file for old, file in files.items() if file.is_file()}
         if state["best_model_path"] in kept:
-            for name in kept.values():
-                link_or_copy(path.parent / name, folder.checkpoints / name)
-            moved = {old: str(folder.checkpoints / name) for old, name in kept.items()}
+            for old, file in kept.items():
+                link_or_copy(file, folder.checkpoints / Path(old).name)
+            link_or_copy(kept[state["best_model_path"]], folder.final_model)
+            moved = {old: str(folder.checkpoints / Path(old).name) for old in kept}
             state["best_k_models"] = {new: state["best_k_models"][old] for old, new in moved.items()}
             for key in ("best_model_path", "kth_best_model_path"):
                 state[key] = moved.get(state[key], "")
             checkpoint["callbacks"][best.state_key] = state | {"dirpath": best.dirpath}
             _copy_history(earlier, folder.path / RunFiles.METRICS, checkpoint["epoch"])
-    adopted = folder.checkpoints / RunFiles.LAST
+    adopted = folder.checkpoints / (RunFiles.STATE if path.name == RunFiles.STATE else RunFiles.LAST)
     with written_whole(adopted) as beside:
         torch.save(checkpoint, beside)
     return adopted

@@ -6,12 +6,13 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, LearningRateMonitor
@@ -94,6 +95,7 @@ def fit(
     reporters: list[cb.Reporter] | None = None,
     is_trial: bool = False,
     resume_from: Path | None = None,
+    replay: Callable[[pd.DataFrame], None] | None = None,
     linear_maps_in: Path | None = None,
 ) -> RunResult:
     """Train one configuration and leave the run folder ``path``.
@@ -102,8 +104,10 @@ def fit(
     ----------
     name : experiment name, the start of checkpoint names.
     reporters : called after every epoch, when its artifacts are on disk.
-    is_trial : a trial of a sweep: the test split stays unread, and only the weights of the best epoch are kept.
+    is_trial : a trial of a sweep: the test split stays unread, and beside the weights of the best epoch there is only
+        a state to continue from.
     resume_from : checkpoint of a run with the same model to continue from.
+    replay : called with the metrics of the epochs that a resumed run has behind it, when they are in the new folder.
     linear_maps_in : folder with the linear maps of these data, where many runs share them.
 
     Raises
@@ -119,7 +123,8 @@ def fit(
     folder = RunFolder.create(path, config, data, linear_maps_in)
 
     best = cb.best_checkpoint(config, folder, name, weights_only=is_trial)
-    kept: list[Callback] = [best] if is_trial else [best, cb.last_checkpoint(folder)]
+    state = cb.KeepState(folder, config.tuning.checkpoint_seconds) if is_trial else cb.last_checkpoint(folder)
+    kept: list[Callback] = [best, state]
     watched = config.callbacks.model_checkpoint.goal()
     record = cb.EpochRecord(folder, reporters or [])
     others: list[Callback] = [
@@ -131,6 +136,8 @@ def fit(
     ]
     continue_from = None if checkpoint is None or resume_from is None else adopt(checkpoint, resume_from, best, folder)
 
+    if replay is not None and (folder.path / RunFiles.METRICS).is_file():
+        replay(folder.history())
     with _quiet_lightning(), _errors_of_processes():
         trainer = _training_trainer(config, folder, [*others, *kept])
         trainer.fit(

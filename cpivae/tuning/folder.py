@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cpivae.config.load import make_config, to_plain, to_yaml, with_values
 from cpivae.config.schema import Config
+from cpivae.config.space import leaves
 from cpivae.config.yaml import dump_yaml, read_yaml_mapping
 from cpivae.errors import FolderError
 from cpivae.files import write_text
 from cpivae.names import Goal, RunFiles
 from cpivae.training.folder import RunFolder
-from cpivae.tuning.record import TrialRecord, best_of, ranked, read_trials, trial_name, write_trials
+from cpivae.training.resume import has_whole_state
+from cpivae.tuning.record import Failure, TrialRecord, best_of, ranked, read_trials, trial_name, write_trials
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class SweepFolder:
         return self.path / "ray"
 
     @property
+    def journal(self) -> Path:
+        return self.path / "journal.jsonl"
+
+    @property
     def trials(self) -> Path:
         return self.path / "trials"
 
@@ -69,22 +76,71 @@ class SweepFolder:
         """Return the file that takes the traceback of a trial that fails."""
         return self.path / "errors" / f"{trial_name(number)}.txt"
 
-    def cause_of_failure(self, record: TrialRecord) -> str:
-        """Return the last line of a failed trial's traceback."""
+    def cause_of_failure(self, number: int) -> tuple[Failure, str]:
+        """Return the class of a failure and the last line of its traceback, which a lost worker cannot leave."""
         try:
-            return self.traceback(record.number).read_text(encoding="utf-8").strip().splitlines()[-1]
+            line = self.traceback(number).read_text(encoding="utf-8").strip().splitlines()[-1]
         except (OSError, IndexError):
-            return "its worker process died"
+            return "lost_worker", "its worker process died"
+        kind = line.partition(":")[0].rpartition(".")[2]
+        return ("out_of_memory" if kind in ("OutOfMemoryError", "MemoryError") else "code_error"), line
+
+    def set_aside(self, number: int) -> RunFolder | None:
+        """Make way for a trial's run folder; return an interrupted run that it can go on from, if there is one."""
+        current, aside = self.trials / trial_name(number), self.trials / f".{trial_name(number)}"
+        # A trial that was interrupted soon after it had been continued goes on from what it was continued from.
+        if has_whole_state(RunFolder(current)):
+            shutil.rmtree(aside, ignore_errors=True)
+            current.rename(aside)
+        elif current.is_dir():
+            shutil.rmtree(current)
+        earlier = RunFolder(aside)
+        if has_whole_state(earlier):
+            return earlier
+        shutil.rmtree(aside, ignore_errors=True)
+        return None
+
+    def clear_state(self, record: TrialRecord) -> None:
+        """Remove what only a trial that is to be continued needs."""
+        shutil.rmtree(self.trials / f".{record.folder}", ignore_errors=True)
+        for state in self.trial(record).checkpoints.glob(f"{Path(RunFiles.STATE).stem}*"):
+            state.unlink()
 
     def trial(self, record: TrialRecord) -> RunFolder:
         """Return a trial's run folder."""
         return RunFolder(self.trials / record.folder)
 
-    def create(self, config: Config, described: dict[str, Any]) -> None:
-        """Make the folder with ``sweep.yaml``: the resolved settings and what else decides the outcome."""
+    def create(self) -> None:
+        """Make the folder."""
         self.trials.mkdir(parents=True)
         self.write_trials([])
+
+    def describe(self, config: Config, described: dict[str, Any]) -> None:
+        """Write ``sweep.yaml``: the resolved settings and what else decides the outcome."""
         write_text(self.settings_file, dump_yaml({"config": to_plain(config), **described}))
+
+    def require_same(self, config: Config, described: dict[str, Any]) -> None:
+        """Refuse to go on with other settings, another space or other data than the sweep began with.
+
+        Raises
+        ------
+        FolderError
+            Naming what differs.
+        """
+        then = read_yaml_mapping(self.settings_file)
+        plain = to_plain(config)
+        told = _differences("", then.get("config", {}), plain, _MAY_CHANGE)
+        told += _differences("space: ", then.get("space", {}), described["space"])
+        if then.get("fingerprint") != described["fingerprint"]:
+            told.append("the tables, their samples or their splits are others")
+        began_with = then.get("config", {}).get("tuning", {}).get("n_trials", 0)
+        if plain["tuning"]["n_trials"] < began_with:
+            told.append(f"tuning.n_trials: {began_with} then, {plain['tuning']['n_trials']} now; it may only grow")
+        if told:
+            raise FolderError(
+                f"{self.path} cannot be resumed with this command, because trials of both could not be compared:\n"
+                + "\n".join(f"  - {line}" for line in told)
+            )
 
     def config(self) -> Config:
         """Return the sweep's resolved base settings."""
@@ -121,3 +177,25 @@ class SweepFolder:
                 folder = self.trial(record)
                 for weights in (folder.final_model, *folder.checkpoints.glob(f"*{Path(RunFiles.LAST).suffix}")):
                     weights.unlink(missing_ok=True)
+
+
+_MAY_CHANGE = (
+    "tuning.n_trials",
+    "tuning.max_concurrent",
+    "tuning.keep_weights",
+    "tuning.checkpoint_seconds",
+    "tuning.time_budget",
+    "tuning.gpu_hours",
+    "tuning.patience",
+)
+"""Settings that have no part in what a trial comes to."""
+
+
+def _differences(kind: str, then: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()) -> list[str]:
+    before, after = dict(leaves(then)), dict(leaves(now))
+    paths = [path for path in dict.fromkeys([*before, *after]) if path not in but]
+    return [
+        f"{kind}{path}: {before.get(path, 'absent')} then, {after.get(path, 'absent')} now"
+        for path in paths
+        if before.get(path) != after.get(path)
+    ]

@@ -21,7 +21,13 @@ State = Literal["running", "complete", "stopped", "diverged", "failed", "interru
 SCORED: tuple[State, ...] = ("complete", "stopped", "interrupted")
 """States whose score counts."""
 
-_COLUMNS = ("trial", "state", "score", "best_epoch", "epochs", "seconds", "folder", "error")
+BASE = "base config"
+"""Origin of the first trial."""
+
+Failure = Literal["", "diverged", "out_of_memory", "lost_worker", "code_error"]
+"""Why a trial has no score: a loss no longer finite, no room in memory, a process that is gone, an exception."""
+
+_COLUMNS = ("trial", "origin", "state", "score", "best_epoch", "epochs", "seconds", "folder", "failure", "error")
 _VALUE_PREFIX = "setting:"
 
 
@@ -39,6 +45,10 @@ class TrialRecord:
     epochs: int = 0
     seconds: float = 0.0
     error: str = ""
+    """One line on what went wrong."""
+    failure: Failure = ""
+    origin: str = ""
+    """Where the settings come from: the base config, the sampler, an older sweep, an earlier trial."""
 
     @property
     def folder(self) -> str:
@@ -93,6 +103,8 @@ def write_trials(records: Iterable[TrialRecord], path: Path) -> None:
             "epochs": r.epochs,
             "seconds": round(r.seconds, 3),
             "folder": f"trials/{r.folder}",
+            "origin": r.origin,
+            "failure": r.failure,
             "error": r.error,
             **{f"{_VALUE_PREFIX}{name}": json.dumps(value) for name, value in r.values.items()},
         }
@@ -136,4 +148,6 @@ def _record(row: dict[Any, Any]) -> TrialRecord:
         epochs=int(row["epochs"]),
         seconds=float(row["seconds"]),
         error=present.get("error", ""),
+        failure=row["failure"],
+        origin=row["origin"],
     )

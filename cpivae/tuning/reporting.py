@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import pandas as pd
 
 from cpivae.names import Goal
 from cpivae.training.callbacks import EpochReport, reported
@@ -36,6 +39,14 @@ class ScoreKeeper:
         if self.goal.better(value, self.score):
             self.score, self.best_epoch = value, report.epoch
         return {**report.metrics, **self._summary(), LAST: report.last, DIVERGED: False}
+
+    def replay(self, history: pd.DataFrame, after: int) -> Iterator[dict[str, Any]]:
+        """Take over the epochs that an interrupted trial has behind it; yield the results of those that are news."""
+        for row in history.to_dict("records"):
+            metrics = {str(k): float(v) for k, v in row.items() if str(k).startswith(("train_", "val_"))}
+            result = self.result(EpochReport(int(row["epoch"]), metrics, last=False))
+            if result[EPOCH] > after:
+                yield result
 
     def diverged(self) -> dict[str, Any]:
         """Return the closing result of a trial whose loss is no longer finite."""

@@ -1,12 +1,13 @@
 """The searcher: an Optuna study behind Ray Tune's ask-and-tell interface, with honest final states.
 
 Ray's own Optuna searcher reports a trial that ASHA stopped as complete with its last value, so the sampler takes a
-trial of eight epochs for one of fifty.  This one tells Optuna PRUNED (with all intermediate values), COMPLETE or FAIL.
+trial of eight epochs for one of fifty.  This one tells Optuna PRUNED (with all intermediate values), COMPLETE or FAIL,
+as the ledger has it, and makes the study from the ledger when a sweep is resumed.
 """
 
 from __future__ import annotations
 
-import warnings
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +15,78 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from cpivae.config.schema import Config
 from cpivae.config.space import Space
 from cpivae.files import written_whole
-from cpivae.names import Goal
-from cpivae.tuning.reporting import DIVERGED, EPOCH, LAST, SCORE
+from cpivae.tuning.fitting import params_of
+from cpivae.tuning.ledger import Course, Ledger
+from cpivae.tuning.record import BASE, State, TrialRecord
+from cpivae.tuning.reporting import SCORE
+from cpivae.tuning.samplers import IN_SEQUENCE, make_sampler
+
+_FINAL: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "diverged": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+}
+BEST_OF_OLDER = 3
+"""Trials of an older sweep that are tried again, because data or epochs may be others now."""
 
 
-class OptunaAskTell(Searcher):
+class Proposer(Searcher):
     """Proposes settings from a space and learns from the scores of trials."""
 
-    def __init__(self, space: Space, goal: Goal, *, n_trials: int, seed: int, startup_trials: int) -> None:
+    def __init__(self, space: Space, config: Config, ledger: Ledger) -> None:
+        tuning, goal = config.tuning, config.tuning.goal()
         super().__init__(metric=SCORE, mode=goal.mode)
-        self.space, self.n_trials = space, n_trials
+        self.space, self.config, self.ledger = space, config, ledger
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(
-            direction="maximize" if goal.mode == "max" else "minimize", sampler=tpe(seed, startup_trials)
-        )
-        self.open: dict[str, optuna.Trial] = {}
-        self.last_epoch: dict[str, int] = {}
+        self.study = optuna.create_study(direction="maximize" if goal.mode == "max" else "minimize")
+        self.sequence = make_sampler(tuning, len(ledger.courses))
+        self.first = deque(first_proposals(config, ledger)[len(ledger.courses) :])
+        self.waiting: deque[int] = deque()
+        self.numbers: dict[str, int] = {}
+        self.open: dict[int, optuna.Trial | None] = {}
+        self._remember()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """Return the next settings, or say that all have been given out."""
-        number = len(self.study.get_trials(deepcopy=False))
-        if number >= self.n_trials:
-            finished: str = Searcher.FINISHED
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave nothing in Ray's snapshots: they are disposable."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Return the next settings, None while there may be more later, or say that all have been given out."""
+        finished: str = Searcher.FINISHED
+        if self.ledger.broken:
             return finished
-        trial = self.open[trial_id] = self.study.ask()
-        return {"number": trial.number, "values": self.space.suggest(trial)}
+        if self.waiting:
+            course = self.ledger.courses[self.waiting.popleft()]
+        elif len(self.ledger.courses) < self.config.tuning.n_trials:
+            course = self._propose(len(self.ledger.courses))
+        else:
+            return None if self.ledger.unfinished() else finished
+        self.numbers[trial_id] = course.record.number
+        return {
+            "number": course.record.number,
+            "values": course.record.values,
+            "seed": course.seed,
+            "alone": course.alone,
+            "reported": max(course.scores, default=-1),
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass an epoch's best-so-far score on, once."""
-        epoch = int(result[EPOCH])
-        if trial_id in self.open and epoch > self.last_epoch.get(trial_id, -1) and not result[DIVERGED]:
-            self.open[trial_id].report(result[SCORE], step=epoch)
-            self.last_epoch[trial_id] = epoch
+        """Do nothing: the sampler looks at trials that have ended."""
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Close a trial with the state it deserves."""
-        if trial_id not in self.open:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:  # noqa: ARG002
+        """Tell Optuna how a trial ended, or line it up again; the ledger has heard of it already."""
+        number = self.numbers.pop(trial_id, None)
+        if number is None:
             return
-        if result:
-            self.on_trial_result(trial_id, result)  # Ray passes the result that stopped a trial to this method alone
-        trial = self.open.pop(trial_id)
-        self.last_epoch.pop(trial_id, None)
-        if error or not result or result[DIVERGED]:
-            self.study.tell(trial, state=TrialState.FAIL)
-        elif result[LAST]:
-            self.study.tell(trial, result[SCORE], state=TrialState.COMPLETE)
-        else:
-            self.study.tell(trial, state=TrialState.PRUNED)
+        course = self.ledger.courses[number]
+        if course.ended:
+            self._tell(self.open.pop(number), course)
+        elif error:
+            self.waiting.append(number)
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: Ray's snapshots are not what a sweep is restored from."""
@@ -71,24 +95,70 @@ class OptunaAskTell(Searcher):
         """Restore nothing; see :meth:`save`."""
 
     def write_database(self, path: Path, study_name: str) -> None:
-        """Write the study as SQLite, which optuna-dashboard opens."""
+        """Write the study as SQLite, which optuna-dashboard opens; trials that have not ended are left out."""
         with written_whole(path) as beside:
             beside.unlink()
             storage = optuna.storages.RDBStorage(f"sqlite:///{beside}")
             copy = optuna.create_study(study_name=study_name, storage=storage, directions=self.study.directions)
-            copy.add_trials(self.study.get_trials(deepcopy=False))
+            copy.add_trials([t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()])
             storage.engine.dispose()
 
+    def _propose(self, number: int) -> Course:
+        seed = self.config.tuning.seed + number
+        if self.first:
+            values, origin = self.first.popleft()
+            course = self.ledger.propose(number, values, seed, origin)
+            self.open[number] = self._enter(course.record)
+            return course
+        # A sampler per proposal, so that a proposal depends on what is known and not on how many processes it took.
+        tuning = self.config.tuning
+        self.study.sampler = self.sequence if tuning.sampler in IN_SEQUENCE else make_sampler(tuning, number)
+        trial = self.study.ask()
+        trial.set_user_attr("trial", number)
+        values = self.space.suggest(trial)
+        earlier = next((c.record.number for c in self.ledger.courses.values() if c.record.values == values), None)
+        origin = tuning.sampler if earlier is None else f"trial {earlier}, with another seed"
+        self.open[number] = trial
+        return self.ledger.propose(number, values, seed, origin)
 
-def tpe(seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
-    """Return the tree-structured Parzen estimator (Bergstra et al. 2011), every choice of its own spelt out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            n_startup_trials=startup_trials,
-            n_ei_candidates=24,
-            multivariate=True,
-            group=True,  # layer widths exist only for some depths
-            constant_liar=True,  # trials run side by side
-            seed=seed,
-        )
+    def _remember(self) -> None:
+        for event in self.ledger.imported:
+            older = TrialRecord(-1, event["values"], event["state"], event["score"])
+            self._tell(self._enter(older), Course(older, scores=dict(map(tuple, event["scores"]))))
+        for course in self.ledger.courses.values():
+            trial = self._enter(course.record)
+            if course.ended:
+                self._tell(trial, course)
+            else:
+                self.open[course.record.number] = trial
+                self.waiting.append(course.record.number)
+
+    def _enter(self, record: TrialRecord) -> optuna.Trial | None:
+        """Let the study know of a trial whose settings are given; None if they lie outside the space."""
+        params = params_of(self.space, record.values, self.config)
+        if params is None:
+            return None
+        self.study.sampler = optuna.samplers.RandomSampler()  # not asked, because everything is given
+        self.study.enqueue_trial(params, user_attrs={"trial": record.number})
+        trial = self.study.ask()
+        self.space.suggest(trial)
+        return trial
+
+    def _tell(self, trial: optuna.Trial | None, course: Course) -> None:
+        if trial is None:
+            return
+        record = course.record
+        for epoch, score in course.scores.items():
+            trial.report(score, step=epoch)
+        state = _FINAL[record.state]
+        if record.failure == "out_of_memory":
+            trial.set_constraint("memory", 1.0)
+            state = TrialState.PRUNED  # as a failure it would tell the sampler nothing
+        self.study.tell(trial, record.score if state is TrialState.COMPLETE else None, state=state)
+
+
+def first_proposals(config: Config, ledger: Ledger) -> list[tuple[dict[str, Any], str]]:
+    """Return the settings to try first: the base config's, then the best of an older sweep."""
+    older = [e for e in ledger.imported if e["score"] is not None]
+    older.sort(key=lambda e: e["score"], reverse=config.tuning.goal().mode == "max")
+    return [({}, BASE), *((event["values"], "older sweep") for event in older[:BEST_OF_OLDER])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,18 @@ from cpivae.config.load import with_values
 from cpivae.config.schema import Config
 from cpivae.config.space import Space
 from cpivae.data.prepare import PreparedData
-from cpivae.errors import InterruptedSweepError, ResourceError
+from cpivae.errors import InterruptedSweepError, ResourceError, SweepFailedError
 from cpivae.files import require_new_folder
 from cpivae.training.environment import environment
 from cpivae.training.hardware import cpus, gpus
 from cpivae.training.linear_skip import has_linear_skip, write_linear_maps
+from cpivae.tuning.budget import Stopper
 from cpivae.tuning.folder import SweepFolder
+from cpivae.tuning.journal import Journal, read_journal
+from cpivae.tuning.ledger import Ledger
+from cpivae.tuning.older import trials_of
 from cpivae.tuning.progress import sweep_progress
-from cpivae.tuning.record import TrialRecord, best_of, ranked
+from cpivae.tuning.record import BASE, TrialRecord, best_of, ranked
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,20 @@ class SweepResult:
     folder: SweepFolder
     best: TrialRecord
     records: list[TrialRecord]
+    reason: str = ""
+    """Why it ended before all trials were done, if a budget ended it."""
+
+    def spent(self) -> str:
+        """Say in a line how many epochs were trained, and how many ASHA and early stopping have saved."""
+        most = len(self.records) * self.folder.config().tuning.max_epochs
+        trained, minutes = sum(r.epochs for r in self.records), sum(r.seconds for r in self.records) / 60
+        time_spent = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+        return f"{trained} epochs of at most {most} ({trained / most:.0%}), {time_spent} of trials"
+
+    @property
+    def base(self) -> TrialRecord | None:
+        """The trial of the base config, if it has a score."""
+        return next((r for r in self.records if r.origin == BASE and r.score is not None), None)
 
 
 def sweep_config(config: Config) -> Config:
@@ -78,6 +97,8 @@ def run_sweep(
     path: Path,
     *,
     study_name: str,
+    resume: bool = False,
+    from_sweep: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> SweepResult:
     """Run all trials and leave the sweep folder ``path``.
@@ -86,52 +107,96 @@ def run_sweep(
     ----------
     config : base settings, from :func:`sweep_config`.
     data_source : returns the prepared data; called once, so that no second copy stays in this process.
+    resume : go on with the sweep in ``path`` where there is one.
+    from_sweep : an older sweep, whose trials the sampler learns from where they fit the space.
 
     Raises
     ------
     CpivaeError
-        An occupied folder, a sweep that was interrupted, or one without a single score.
+        An occupied folder, a sweep of other settings or data, one that was interrupted, or one without a single score.
     """
     path = path.resolve()  # Ray's processes have other working directories
-    require_new_folder(path)
+    folder = SweepFolder(path)
+    resumed = resume and folder.journal.is_file()
+    if not resumed:
+        require_new_folder(path, "--resume continues it" if folder.journal.is_file() else "")
+    older = [] if from_sweep is None or resumed else trials_of(SweepFolder.open(from_sweep), config, space)
     data = data_source()
+    described = {
+        "space": space.text, "study_name": study_name, "data": data.sources, "fingerprint": data.fingerprint,
+        "environment": environment(),
+    }  # fmt: skip
+    if resumed:
+        folder.require_same(config, described)
     linear_maps = {}
     if uses_linear_maps(config, space):
         say("fitting ridge regression between the platforms, once for all trials")
         linear_maps = data.linear_maps
-    folder = SweepFolder(path)
-    described = {"space": space.text, "study_name": study_name, "data": data.sources, "environment": environment()}
     _set_ray_environment()
     from cpivae.tuning import engine  # imports Ray, which reads the environment once
 
     goal, n_trials, n_workers = config.tuning.goal(), config.tuning.n_trials, concurrent_trials(config)
     say("starting Ray on this machine; the first trials wait for it, and for their processes to load")
     with engine.local_ray(data.nbytes):
-        folder.create(config, described)
-        if linear_maps:
-            write_linear_maps(path, linear_maps)
-        say(f"{n_trials} trials of at most {config.tuning.max_epochs} epochs, {n_workers} at a time, in {path}")
-        if gpus() and not config.tuning.gpus_per_trial:
-            say(f"note: {gpus()} GPU(s) stay idle; --gpus_per_trial would use them")
-        trial = engine.shared_trial(config, folder, study_name, data)
-        del data  # the workers have it in shared memory; a second copy here would serve nobody
-        with sweep_progress(n_trials, goal) as listener:
-            recorder = engine.run(config, space, trial, folder, study_name, n_workers, listener)
-    records = list(recorder.records.values())
-    ended = sum(r.state != "running" for r in records)
-    interrupted = ended < n_trials
-    if interrupted:
-        recorder.mark_interrupted()
-        if not ranked(records, goal):
-            raise InterruptedSweepError(f"the sweep in {path} was interrupted before any trial had a score.")
-    best = best_of(records, goal)
-    folder.write_best_config(best)
-    if interrupted:
-        raise InterruptedSweepError(
-            f"the sweep was interrupted after {ended} of {n_trials} trials. What was found so far is in {path}; "
-            f"its best trial ({best.number}) is in {folder.best_config.name}."
+        if not resumed:
+            folder.create()
+        with closing(Journal(folder.journal)) as journal:
+            # After the journal is ours: another process may be running this sweep.
+            folder.describe(config, described)
+            if linear_maps:
+                write_linear_maps(path, linear_maps)
+            with sweep_progress(n_trials, goal) as listener:
+                ledger = Ledger(folder, goal, config.tuning.keep_weights, listener, journal)
+                ledger.replay(read_journal(folder.journal))
+                for trial in older:
+                    ledger.import_trial(*trial)
+                say(_beginning(config, ledger, n_workers))
+                stopper = Stopper(config.tuning, ledger)
+                task = engine.shared_trial(config, folder, study_name, data)
+                del data  # the workers have it in shared memory; a second copy here would serve nobody
+                try:
+                    engine.run(config, space, task, ledger, study_name, n_workers, stopper)
+                except InterruptedSweepError:
+                    with suppress(OSError):  # a disk that is full, for one
+                        ledger.interrupt()
+                    raise
+            return _ended(ledger, config, stopper.reason())
+
+
+def _beginning(config: Config, ledger: Ledger, n_workers: int) -> str:
+    done = sum(course.ended for course in ledger.courses.values())
+    known = f"{done} are done; " if done else ""
+    learnt = f"{len(ledger.imported)} trials of an older sweep to learn from; " if ledger.imported else ""
+    tuning = config.tuning
+    return (
+        f"{tuning.n_trials} trials of at most {tuning.max_epochs} epochs, {known}{learnt}{n_workers} at a time, in "
+        f"{ledger.folder.path}"
+    )
+
+
+def _ended(ledger: Ledger, config: Config, reason: str) -> SweepResult:
+    folder, goal, n_trials = ledger.folder, config.tuning.goal(), config.tuning.n_trials
+    done = sum(course.ended for course in ledger.courses.values())
+    ledger.interrupt()
+    if ledger.broken:
+        raise SweepFailedError(
+            f"the sweep in {folder.path} was given up: {len(ledger.last_errors)} trials in a row ended with the same "
+            f"error, {ledger.broken}"
         )
-    return SweepResult(folder, best, records)
+    go_on = "The same command with --resume goes on."
+    cut_off = done < n_trials and not reason
+    if cut_off and not ranked(ledger.records, goal):
+        raise InterruptedSweepError(f"the sweep in {folder.path} was interrupted before any trial had a score. {go_on}")
+    if reason and not ranked(ledger.records, goal):
+        raise SweepFailedError(f"{reason}, and no trial in {folder.path} has a score yet. {go_on}")
+    best = best_of(ledger.records, goal)
+    folder.write_best_config(best)
+    if cut_off:
+        raise InterruptedSweepError(
+            f"the sweep was interrupted after {done} of {n_trials} trials. What was found so far is in {folder.path}; "
+            f"its best trial ({best.number}) is in {folder.best_config.name}. {go_on}"
+        )
+    return SweepResult(folder, best, ledger.records, reason)
 
 
 def _require_resources(config: Config) -> None:

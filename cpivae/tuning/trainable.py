@@ -7,6 +7,7 @@ import traceback
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import torch
 from ray import tune
 
@@ -35,10 +36,17 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> 
     """Train one proposal and report every epoch; ``data`` is shared memory, not a copy."""
     _clear_up()
     number = proposed["number"]
-    seed = {"training.seed": task.config.tuning.seed + number}
+    error_file = task.folder.traceback(number)
+    error_file.unlink(missing_ok=True)
     keeper = ScoreKeeper(task.config.tuning.goal())
     try:
-        config = with_values(task.config, proposed["values"] | seed, f"trial {number}")
+        config = with_values(task.config, proposed["values"] | {"training.seed": proposed["seed"]}, f"trial {number}")
+        earlier = task.folder.set_aside(number)
+
+        def replay(history: pd.DataFrame) -> None:
+            for result in keeper.replay(history, after=proposed["reported"]):
+                tune.report(result)
+
         fit(
             config,
             data,
@@ -46,13 +54,14 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> 
             name=task.study_name,
             reporters=[lambda report: tune.report(keeper.result(report))],
             is_trial=True,
+            resume_from=None if earlier is None else earlier.state,
+            replay=replay,
             linear_maps_in=task.folder.path,
         )
     except TrainingDivergedError:
         # Returning keeps this worker process for the next trial; an error would end it.
         tune.report(keeper.diverged())
     except Exception:
-        error_file = task.folder.traceback(number)
         error_file.parent.mkdir(exist_ok=True)
         write_text(error_file, traceback.format_exc())
         raise
