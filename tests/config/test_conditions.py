@@ -9,11 +9,14 @@ from typing import Any
 import optuna
 import pytest
 
+from cpivae.config.draws import sample
 from cpivae.config.load import make_config, with_values
 from cpivae.config.space import Space, load_space, make_space
+from cpivae.config.tuning import TuningSettings
 from cpivae.config.variants import load_variant, variant_names
 from cpivae.config.yaml import dump_yaml, parse_yaml
 from cpivae.errors import ConfigError
+from cpivae.tuning.samplers import make_sampler
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -272,8 +275,20 @@ def test_a_variants_space_searches_its_every_weight_and_whether_ridge_helps(vari
     assert "model.linear_skip" in paths
 
 
-@pytest.mark.parametrize("name", [*variant_names(), "all_architectures", "common", "smoke"])
-def test_hundreds_of_suggestions_from_a_shipped_space_are_valid(name: str) -> None:
+SHIPPED = [*variant_names(), "all_architectures", "common", "smoke"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHIPPED)
+def test_ten_thousand_suggestions_from_a_shipped_space_are_valid(name: str) -> None:
+    base = make_config({"model": {"model_type": name if name in variant_names() else "joint_vae"}}, name)
+    searched = load_space(name, base)
+    for dice in sample(10_000, seed=1):
+        with_values(base, searched.suggest(dice))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_suggestions_from_a_shipped_space_are_what_the_settings_then_hold(name: str) -> None:
     variant = name if name in variant_names() else "joint_vae"
     base = make_config({"model": {"model_type": variant}}, name)
     for values in suggestions(load_space(name, base), 300):
@@ -296,10 +311,8 @@ def test_every_architecture_is_in_the_space_over_all() -> None:
 
 def test_a_sampler_learns_over_all_architectures() -> None:
     """Sixty rounds of what a sweep does, scored by a rule that only one branch can follow."""
-    from cpivae.tuning.searcher import tpe
-
     searched = load_space("all_architectures", CONFIG)
-    study = optuna.create_study(direction="maximize", sampler=tpe(seed=1, startup_trials=20))
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(TuningSettings(startup_trials=20), 1))
     chosen = []
     for _ in range(60):
         trial = study.ask()

@@ -62,7 +62,7 @@ def test_every_unknown_key_and_wrong_type_is_reported_at_once() -> None:
     assert "training.max_epoch: unknown setting. Did you mean 'max_epochs'?" in found
     assert "trainig: unknown setting. Did you mean 'training'?" in found
     assert "data.log_transform.platform_a.enable: unknown setting. Did you mean 'enabled'?" in found
-    assert "tuning.asha.zzzz: unknown setting. Known here: grace_period, reduction_factor" in found
+    assert "tuning.asha.zzzz: unknown setting. Known here: grace_period, reduction_factor, max_t, brackets" in found
     assert "model.dropout_rate: input should be a valid number, got 'high' (text)" in found
 
 

@@ -270,3 +270,60 @@ def test_a_hostile_checkpoint_executes_nothing(writer: str, train: Train, half: 
     assert not mark.exists()
     torch.load(hostile, weights_only=False) if writer == "torch" else pickle.loads(hostile.read_bytes())
     assert mark.exists()  # the trap was armed
+
+
+# Trials
+
+
+@pytest.fixture
+def cut_off(tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path) -> RunFolder:
+    """A trial whose process ended in its sixth epoch's report."""
+
+    def end(report: EpochReport) -> None:
+        if report.epoch == 5:
+            raise SystemExit
+
+    config = tiny_config(training__max_epochs=9, tuning__checkpoint_seconds=0)
+    with pytest.raises(SystemExit):
+        fit(config, prepared, tmp_path / "cut_off", name="exp", reporters=[end], is_trial=True)
+    return RunFolder(tmp_path / "cut_off")
+
+
+def test_a_trial_goes_on_from_its_state_to_what_it_would_have_been(
+    cut_off: RunFolder, tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path
+) -> None:
+    config = tiny_config(training__max_epochs=9, tuning__checkpoint_seconds=0)
+    whole = fit(config, prepared, tmp_path / "whole", name="exp", is_trial=True)
+    replayed: list[pd.DataFrame] = []
+    rest = fit(
+        config,
+        prepared,
+        tmp_path / "rest",
+        name="exp",
+        is_trial=True,
+        resume_from=cut_off.state,
+        replay=replayed.append,
+    )
+    assert list(replayed[0]["epoch"]) == [0, 1, 2, 3, 4, 5]
+    pd.testing.assert_frame_equal(
+        rest.folder.history().drop(columns="seconds"), whole.folder.history().drop(columns="seconds"), atol=1e-6
+    )
+    assert (rest.score, rest.best_epoch) == (pytest.approx(whole.score, abs=1e-6), whole.best_epoch)
+    ours, theirs = rest.folder.weights(), whole.folder.weights()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)
+    assert "test_metrics.json" not in {p.name for p in rest.folder.path.iterdir()}
+
+
+def test_a_trial_that_is_stopped_while_it_is_replayed_leaves_a_whole_run_folder(
+    cut_off: RunFolder, tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path
+) -> None:
+    def stop(_history: pd.DataFrame) -> None:
+        raise SystemExit
+
+    config = tiny_config(training__max_epochs=9, tuning__checkpoint_seconds=0)
+    with pytest.raises(SystemExit):
+        fit(config, prepared, tmp_path / "new", name="exp", is_trial=True, resume_from=cut_off.state, replay=stop)
+    shutil.rmtree(cut_off.path)
+    folder = RunFolder.open(tmp_path / "new")
+    assert list(folder.history()["epoch"]) == [0, 1, 2, 3, 4, 5]
+    assert folder.weights()

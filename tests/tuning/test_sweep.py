@@ -42,15 +42,19 @@ def linear_pair(n=90, d_a=12, d_b=15, seed=0):
     }
 
 
-def sweep(path, space, *, say=print, **tuning):
+def sweep(path, space, *, say=print, resume=False, from_sweep=None, base=None, **tuning):
     settings = {
         "tuning": {"n_trials": 8, "max_epochs": 6, "startup_trials": 2, "asha": {"grace_period": 2}, **tuning},
         "model": {"latent_dim": 4, "encoder_layers": [], "decoder_layers": []},
         "training": {"batch_size": 16},
+        **(base or {}),
     }
     config = sweep_config(make_config(settings, "test"))
     data = prepare(pair_from_frames(linear_pair()), config.data)
-    return run_sweep(config, make_space(space, config, "space"), lambda: data, path, study_name="study", say=say)
+    made = make_space(space, config, "space")
+    return run_sweep(
+        config, made, lambda: data, path, study_name="study", say=say, resume=resume, from_sweep=from_sweep
+    )
 
 
 RATES = {"training.learning_rate": {"loguniform": [1e-4, 1e-1]}, "model.latent_dim": {"randint": [2, 8]}}
@@ -74,7 +78,7 @@ def test_every_trial_is_on_record_and_has_a_run_folder(finished):
         assert history["val_cross_a_corr_mean"].max() == record.score
         assert history["val_cross_a_corr_mean"].idxmax() == record.best_epoch
         config = trial.config()
-        assert config.training.learning_rate == record.values["training.learning_rate"]
+        assert config.training.learning_rate == record.values.get("training.learning_rate", 3e-3)
         assert config.training.seed == 42 + record.number
         assert not (trial.path / "test_metrics.json").exists(), "a sweep never reads the test split"
 
@@ -113,7 +117,8 @@ def test_the_study_opens_in_optuna_and_agrees_with_the_table(finished):
     for trial, record in zip(study.trials, finished.folder.records(), strict=True):
         assert trial.state.name == optuna_states[record.state]
         assert max(trial.intermediate_values.values()) == record.score
-        assert trial.params["training.learning_rate"] == record.values["training.learning_rate"]
+        assert trial.user_attrs["trial"] == record.number
+        assert trial.params["training.learning_rate"] == record.values.get("training.learning_rate", 3e-3)
 
 
 def test_the_sweep_file_repeats_the_settings_and_names_the_data(finished):
@@ -133,17 +138,18 @@ def test_a_sweep_over_all_architectures_runs_as_any_other(tmp_path):
         "model.generator_layers": {"layers": {"depth": [1, 1], "width": [16]}},
         "training.learning_rate": {"loguniform": [1e-3, 1e-2]},
     }
-    done = sweep(tmp_path / "study", small, n_trials=24, max_epochs=3)
+    done = sweep(tmp_path / "study", small, n_trials=24, max_epochs=3, startup_trials=24)
     records = done.folder.records()
     assert {r.state for r in records} <= {"complete", "stopped"}
     assert all(np.isfinite(r.score) for r in records)
-    assert len({r.values["model.model_type"] for r in records}) >= 6
-    for record in records:
+    tried = records[1:]  # the first is the base config
+    assert len({r.values["model.model_type"] for r in tried}) == 8
+    for record in tried:
         config = done.folder.trial(record).config()
         assert config.model.model_type == record.values["model.model_type"]
         assert config.model.linear_skip == record.values["model.linear_skip"]
         assert ("loss_weights.linear_skip_residual" in record.values) == (config.model.linear_skip == "ridge")
-    ridge = [r for r in records if r.values["model.linear_skip"] == "ridge"]
+    ridge = [r for r in tried if r.values["model.linear_skip"] == "ridge"]
     maps = {(done.folder.trial(r).path / "linear_skip.safetensors").stat().st_ino for r in ridge}
     assert len(maps) == 1, "one file, linked, however many trials"
     config = load_config(done.folder.best_config)
@@ -156,7 +162,7 @@ def test_a_sweep_over_all_architectures_runs_as_any_other(tmp_path):
     assert imputed.values.shape == (5, 12)
     assert imputed.values.notna().all().all()
     study = optuna.load_study(study_name="study", storage=f"sqlite:///{done.folder.study}")
-    assert {t.params["model.model_type"] for t in study.trials} == {r.values["model.model_type"] for r in records}
+    assert {t.params["model.model_type"] for t in study.trials} == {r.values["model.model_type"] for r in tried}
 
 
 def test_nothing_of_ray_stays_behind(tmp_path):
@@ -198,7 +204,7 @@ def test_a_diverged_and_a_failing_trial_do_not_end_the_sweep(tmp_path, capfd):
     assert "Traceback" in (path / "errors" / "trial_00002.txt").read_text()
     for number, record in records.items():
         if number != 2:
-            diverges = record.values["loss_weights.reconstruction"] > 1
+            diverges = record.values.get("loss_weights.reconstruction", 1) > 1
             assert (record.state == "diverged") is diverges
             assert bool(record.error) is diverges
             assert (record.score is None) is diverges
@@ -211,7 +217,8 @@ def test_a_diverged_and_a_failing_trial_do_not_end_the_sweep(tmp_path, capfd):
 
 def test_a_sweep_in_which_all_trials_fail_says_why(tmp_path):
     with pytest.raises(SweepFailedError, match=r"none of 2 trials .* trial \d diverged: a loss was no longer finite"):
-        sweep(tmp_path / "study", {"loss_weights.reconstruction": {"choice": [1e39]}}, n_trials=2)
+        base = {"loss_weights": {"reconstruction": 1e39}}
+        sweep(tmp_path / "study", {"loss_weights.reconstruction": {"choice": [1e39]}}, n_trials=2, base=base)
 
 
 def test_a_loss_can_be_the_metric(tmp_path):
