@@ -6,7 +6,7 @@ import time
 
 from cpivae.config.tuning import TuningSettings
 from cpivae.tuning.ledger import Ledger
-from cpivae.tuning.record import SCORED, ranked
+from cpivae.tuning.record import ranked
 
 
 class Stopper:
@@ -35,5 +35,5 @@ class Stopper:
     def without_improvement(self) -> int:
         """Count the trials that have ended since the best one did."""
         ended = self.ledger.order_of_ends
-        best = ranked((r for r in self.ledger.records if r.state in SCORED), self.tuning.goal())
+        best = ranked(self.ledger.records, self.tuning.goal())
         return len(ended) - 1 - ended.index(best[0].number) if best and best[0].number in ended else 0

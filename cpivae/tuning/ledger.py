@@ -25,7 +25,6 @@ class Course:
     seed: int = 0
     scores: dict[int, float] = field(default_factory=dict)
     """{epoch: best score so far}."""
-    attempts: int = 0
     lost_workers: int = 0
     alone: bool = False
     """Whether it gets a GPU to itself, after memory ran out."""
@@ -141,7 +140,6 @@ class Ledger:
         course = self.courses[event["trial"]]
         record = course.record
         if kind == "began":
-            course.attempts += 1
             course.before, course.since = record.seconds, event["time"]
             return
         if course.since is not None:
