@@ -47,8 +47,8 @@ class BareLoop:
     """The training that a person would write by hand for one variant."""
 
     def __init__(self, config: Config, data: PreparedData) -> None:
-        self.settings, self.weights = config.training, config.loss_weights.by_term()
-        self.model = build_module(config, data).model
+        self.settings, self.weights = config.training, config.term_weights()
+        self.model = build_module(config, [data]).each()[0].model
         self.std = {p: torch.from_numpy(q.affine().scale) for p, q in data.preprocessors.items()}
         self.dataset = PairedRows(data)
         size, seed = self.settings.batch_size, self.settings.seed
@@ -138,7 +138,7 @@ def run_rounds(config: Config, data: PreparedData, folder: Path, report: Callabl
     torch.set_num_threads(config.hardware.threads or 1)
     alternation, keeper = Alternation(config, data), ScoreKeeper(config.tuning.goal())
     reporters: list[Reporter] = [lambda epoch: report(keeper.result(epoch)), alternation]
-    fit(config, data, folder / "trial", name="benchmark", reporters=reporters, is_trial=True)
+    fit(config, [data], folder / "trial", name="benchmark", reporters=reporters, is_trial=True)
     (folder / "rounds.json").write_text(json.dumps(alternation.rounds))
 
 

@@ -34,7 +34,7 @@ from memory import Memory, report_growth, report_memory, sampled
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from cpivae.config.space import make_space
-from cpivae.data.prepare import PreparedData
+from cpivae.data.prepare import Folds
 from cpivae.names import RunFiles
 from cpivae.tuning.sweep import SweepResult, run_sweep, sweep_config
 
@@ -89,8 +89,8 @@ def run(
     features = {"a": options.features_a, "b": options.features_b}
     held = [synthetic_data(config, rows + n_val, features)]  # so that nothing here keeps the data
 
-    def take() -> PreparedData:
-        return held.pop()
+    def take() -> Folds:
+        return [held.pop()]
 
     with sampled(held[0]) as memory:
         space = make_space(SPACE, config, "benchmark")

@@ -98,7 +98,7 @@ def run(job: Job) -> Result:
     rows = f"{len(data.splits)} ({len(data.rows('train'))})"
     started = time.process_time()
     if job.config:
-        scores, parameters = trained(config, data), count_parameters(build_module(config, data))
+        scores, parameters = trained(config, data), count_parameters(build_module(config, [data]))
     else:
         scores, parameters = baseline(job.method, data), 0
     return Result(rows, scores["a"], scores["b"], time.process_time() - started, parameters)
@@ -107,7 +107,7 @@ def run(job: Job) -> Result:
 def trained(config: Config, data: PreparedData) -> dict[str, float]:
     """Train and return the test scores by target."""
     with tempfile.TemporaryDirectory() as scratch:
-        metrics = fit(config, data, Path(scratch) / "run", name="benchmark").test_metrics
+        metrics = fit(config, [data], Path(scratch) / "run", name="benchmark").test_metrics
     return {target: metrics[f"test_cross_{target}_corr_mean"] for _, target in DIRECTIONS}
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import cpivae
 from cpivae.errors import BundleError
-from cpivae.files import sha256, write_text
+from cpivae.files import sha256, share_like_a_new_file, write_text
 from cpivae.names import PLATFORMS, RunFiles
 
 MANIFEST: Final = "MANIFEST.json"
@@ -26,28 +27,34 @@ METRICS: Final = "metrics.json"
 CARD: Final = "README.md"
 FORMAT_VERSION: Final = 1
 
-FILES: Final = (
-    RunFiles.CONFIG,
-    WEIGHTS,
-    METRICS,
-    CARD,
-    *(name(p) for p in PLATFORMS for name in (RunFiles.preprocess, RunFiles.feature_names)),
-)
-"""Every file that each bundle has beside the manifest."""
+FILES: Final = (RunFiles.CONFIG, WEIGHTS, METRICS, CARD)
+"""Every file that each bundle has once beside the manifest."""
+
+FITTED: Final = tuple(name(p) for p in PLATFORMS for name in (RunFiles.preprocess, RunFiles.feature_names))
+"""Every file that each bundle has for every fold."""
 
 OPTIONAL: Final = (RunFiles.LINEAR_SKIP,)
-"""Files that only some models need."""
+"""Files for every fold that only some models need."""
 
 
-def write_manifest(folder: Path) -> None:
+def write_manifest(folder: Path, n_folds: int) -> None:
     """Write the manifest of a folder that holds all other files of a bundle."""
+    needed, optional = files_of(n_folds)
     manifest = {
         "format": "cpivae bundle",
         "format_version": FORMAT_VERSION,
         "cpivae_version": cpivae.__version__,
-        "files": {n: sha256(folder / n) for n in (*FILES, *OPTIONAL) if n in FILES or (folder / n).is_file()},
+        "folds": n_folds,
+        "files": {n: sha256(folder / n) for n in (*needed, *optional) if n in needed or (folder / n).is_file()},
     }
     write_text(folder / MANIFEST, _render(manifest))
+
+
+def files_of(n_folds: int) -> tuple[list[str], list[str]]:
+    """Return the names of the files that a bundle has, and of those that it may have."""
+    folds = RunFiles.folds(Path(), n_folds)
+    needed, optional = ([str(fold / name) for fold in folds for name in names] for names in (FITTED, OPTIONAL))
+    return [*FILES, *needed], optional
 
 
 def verify(folder: Path) -> None:
@@ -69,8 +76,15 @@ def verify(folder: Path) -> None:
             raise BundleError(f"the bundle {folder} is damaged: {name} differs from its checksum. Export it again.")
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Return a bundle's weights by name.
+def write_weights(folder: Path, replicas: Sequence[Mapping[str, Tensor]]) -> None:
+    """Write the weights of every replica."""
+    named = {f"{r}.{name}": w.contiguous() for r, weights in enumerate(replicas) for name, w in weights.items()}
+    save_file(named, folder / WEIGHTS)
+    share_like_a_new_file(folder / WEIGHTS)  # safetensors writes for its owner only
+
+
+def read_weights(folder: Path, n_replicas: int) -> list[dict[str, Tensor]]:
+    """Return the weights of every replica, by name.
 
     Raises
     ------
@@ -78,9 +92,16 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         The file is not what it should be.
     """
     try:
-        return load_file(folder / WEIGHTS)
+        stored = load_file(folder / WEIGHTS)
     except SafetensorError as error:
         raise BundleError(f"the bundle {folder} is damaged: {WEIGHTS} cannot be read ({error}).") from None
+    by_replica: list[dict[str, Tensor]] = [{} for _ in range(n_replicas)]
+    for key, value in stored.items():
+        number, _, name = key.partition(".")
+        if not number.isdigit() or int(number) >= n_replicas:
+            raise BundleError(f"the bundle {folder} is damaged: {WEIGHTS} holds {key}, of no replica. Export it again.")
+        by_replica[int(number)][name] = value
+    return by_replica
 
 
 def is_bundle(folder: Path) -> bool:
@@ -95,7 +116,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         version = manifest["format_version"]
         body = {key: value for key, value in manifest.items() if key != "sha256"}
         listed = set(manifest["files"])
-        intact = raw == _render(body).encode() and set(FILES) <= listed <= {*FILES, *OPTIONAL}
+        needed, optional = files_of(manifest["folds"])
+        intact = raw == _render(body).encode() and set(needed) <= listed <= {*needed, *optional}
     except (ValueError, KeyError, TypeError, AttributeError):
         intact, version = False, FORMAT_VERSION
     if version != FORMAT_VERSION:

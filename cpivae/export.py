@@ -6,18 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 import cpivae
-from cpivae.bundle import CARD, METRICS, WEIGHTS, write_manifest
+from cpivae.bundle import CARD, METRICS, write_manifest, write_weights
 from cpivae.config.load import to_yaml, with_values
 from cpivae.config.schema import Config
 from cpivae.config.variants import load_variant
 from cpivae.data.preprocess import Preprocessor
-from cpivae.files import folder_written_whole, share_like_a_new_file, write_text
+from cpivae.files import folder_written_whole, write_text
 from cpivae.names import RunFiles
-from cpivae.training.folder import RunFolder, write_preprocessor
-from cpivae.training.linear_skip import write_linear_maps
+from cpivae.training.folder import RunFolder, read_preprocessors, write_preprocessor
+from cpivae.training.linear_skip import read_linear_maps, write_linear_maps
 
 
 def export_run(run: Path, output: Path) -> list[str]:
@@ -32,19 +30,20 @@ def export_run(run: Path, output: Path) -> list[str]:
     """
     folder = RunFolder.open(run)
     config = _without_private_paths(folder.config())
-    preprocessors, linear_maps = folder.preprocessors(), folder.linear_maps()
-    metrics = _metrics(folder, config)
+    metrics, fitted = _metrics(folder, config), folder.folds()
+    preprocessors = read_preprocessors(fitted[0])
     with folder_written_whole(output) as beside:
         write_text(beside / RunFiles.CONFIG, to_yaml(config))
-        save_file({name: w.contiguous() for name, w in folder.weights().items()}, beside / WEIGHTS)
-        share_like_a_new_file(beside / WEIGHTS)  # safetensors writes for its owner only
-        if linear_maps:
-            write_linear_maps(beside, linear_maps)
-        for platform, preprocessor in preprocessors.items():
-            write_preprocessor(beside, platform, preprocessor)
+        write_weights(beside, folder.weights())
+        for source, target in zip(fitted, RunFiles.folds(beside, len(fitted)), strict=True):
+            target.mkdir(exist_ok=True)
+            if linear_maps := read_linear_maps(source, config):
+                write_linear_maps(target, linear_maps)
+            for platform, preprocessor in read_preprocessors(source).items():
+                write_preprocessor(target, platform, preprocessor)
         write_text(beside / METRICS, json.dumps(metrics, indent=2) + "\n")
         write_text(beside / CARD, model_card(config, preprocessors, metrics))
-        write_manifest(beside)
+        write_manifest(beside, len(fitted))
     notes = []
     if _training_rows_inside(preprocessors):
         notes += ["warning: the bundle holds the scaled values of the training samples (missing_value_strategy: knn)"]
@@ -68,6 +67,13 @@ def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: 
                     f"{scores[f'{name}_corr_median']:.3f} | {scores[f'{name}_mean_feature_r2']:.3f} | "
                     f"{scores[f'{name}_n_features']:.0f} |"
                 )
+    replicas = ""
+    if config.n_replicas() > 1:
+        replicas = (
+            f"\nThis is {config.n_replicas()} models, which impute the mean of their predictions. Scores on validation "
+            "samples are means over the models, each on the samples it has not learnt from; scores on test samples are "
+            "those of the mean prediction.\n"
+        )
     held = _training_rows_inside(preprocessors)
     disclosed = (
         f"\n**This folder holds the scaled values of {held} training samples**, because gaps are filled from the "
@@ -88,7 +94,7 @@ def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: 
 | prediction | samples | mean r per feature | median r | mean R2 per feature | features scored |
 |---|---|---|---|---|---|
 {chr(10).join(rows)}
-{tested}{disclosed}
+{replicas}{tested}{disclosed}
 ## Use
 
     cpivae impute --experiment_dir THIS_FOLDER --input_data new_a.csv \\
@@ -117,7 +123,7 @@ def _metrics(folder: RunFolder, config: Config) -> dict[str, Any]:
     return {
         "epoch": int(row["epoch"]),
         "selected_by": config.callbacks.model_checkpoint.monitor,
-        "validation": {name: float(row[name]) for name in config.metric_keys()},
+        "validation": {str(name): float(row[name]) for name in row.index if str(name).startswith("val_")},
         "test": json.loads(test.read_text(encoding="utf-8")) if test.is_file() else {},
     }
 

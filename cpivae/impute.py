@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -16,8 +19,8 @@ from cpivae.data.preprocess import Preprocessor
 from cpivae.errors import BundleError, DataError, FolderError, listed
 from cpivae.models.base import CrossPlatformModel
 from cpivae.models.build import build_model
-from cpivae.names import PLATFORMS, RunFiles
-from cpivae.training.folder import RunFolder, read_preprocessor
+from cpivae.names import RunFiles
+from cpivae.training.folder import RunFolder, read_preprocessors
 from cpivae.training.linear_skip import read_linear_maps
 
 _ROWS = 1024
@@ -36,17 +39,27 @@ class Imputed:
     """What the user should know: columns ignored, features and cells filled."""
 
 
-class Imputer:
-    """A trained model with its preprocessing, ready for new samples."""
+class Trained(NamedTuple):
+    """A trained model and the preprocessing it was trained with."""
 
-    def __init__(self, config: Config, model: CrossPlatformModel, preprocessors: dict[str, Preprocessor]) -> None:
-        self.config, self.model, self.preprocessors = config, model.eval(), preprocessors
+    model: CrossPlatformModel
+    preprocessors: dict[str, Preprocessor]
+
+
+class Imputer:
+    """One trained model or several replicas, ready for new samples."""
+
+    def __init__(self, config: Config, replicas: Sequence[Trained]) -> None:
+        self.config, self.replicas = config, list(replicas)
+        for replica in self.replicas:
+            replica.model.eval()
 
     def impute(
         self, table: pd.DataFrame, source: str, target: str, *, allow_missing: bool = False, seed: int = 0
     ) -> Imputed:
         """Predict platform ``target`` from a table (n samples, features of ``source``), NaN where missing.
 
+        Several replicas impute the mean of what each predicts; their latent codes stand side by side.
         ``seed`` matters only to a model that draws (``model.sampling_noise`` above 0): the same seed, the same values.
 
         Raises
@@ -54,22 +67,20 @@ class Imputer:
         DataError
             The table lacks features the model was trained on, and ``allow_missing`` is off; or it has none of them.
         """
-        known = self.preprocessors[source].features
+        known = self.replicas[0].preprocessors[source].features  # the same for all
         notes = self._match(table, known, source, allow_missing=allow_missing)
         measured = table.reindex(columns=known).to_numpy(dtype=np.float64)
         notes += _gaps(measured, list(table.index))
-        scaled = torch.from_numpy(self.preprocessors[source].transform(measured))
-        predicted, codes = [], []
-        with torch.no_grad(), torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for rows in scaled.split(_ROWS):
-                predicted.append(self.model.impute(rows, source, target))
-                codes.append(self.model.code(rows, source))
-        values = self.preprocessors[target].inverse(torch.cat(predicted).numpy())
-        code = torch.cat(codes).numpy().astype(np.float64)
+        values, codes = zip(*(_apply(r, measured, source, target, seed) for r in self.replicas), strict=True)
+        latent = {
+            f"latent_{i}" if len(codes) == 1 else f"replica_{r}_latent_{i}": column
+            for r, code in enumerate(codes)
+            for i, column in enumerate(code.T)
+        }
+        names = self.replicas[0].preprocessors[target].features
         return Imputed(
-            pd.DataFrame(values, index=table.index, columns=self.preprocessors[target].features),
-            pd.DataFrame(code, index=table.index, columns=[f"latent_{i}" for i in range(code.shape[1])]),
+            pd.DataFrame(np.mean(values, axis=0), index=table.index, columns=names),
+            pd.DataFrame(latent, index=table.index),
             notes,
         )
 
@@ -97,6 +108,21 @@ class Imputer:
         return notes
 
 
+def _apply(
+    replica: Trained, measured: npt.NDArray[np.float64], source: str, target: str, seed: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the imputed rows (n, D_target) in original units and the codes (n, L)."""
+    scaled = torch.from_numpy(replica.preprocessors[source].transform(measured))
+    predicted, codes = [], []
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for rows in scaled.split(_ROWS):
+            predicted.append(replica.model.impute(rows, source, target))
+            codes.append(replica.model.code(rows, source))
+    values = replica.preprocessors[target].inverse(torch.cat(predicted).numpy())
+    return values, torch.cat(codes).numpy().astype(np.float64)
+
+
 def load_imputer(path: Path) -> Imputer:
     """Load a bundle or a run folder.  Nothing in it is executed.
 
@@ -111,24 +137,32 @@ def load_imputer(path: Path) -> Imputer:
         raise FolderError(f"there is no folder {path}; a bundle or a run folder is needed.")
     if is_bundle(path):
         verify(path)
-        weights = read_weights(path)
+        config = load_config(path / RunFiles.CONFIG)
+        weights = read_weights(path, config.n_replicas())
     elif (path / "trials.csv").is_file():
         raise FolderError(
             f"{path} is a sweep folder. Use its bundle {path / 'best'}, or one of the folders in trials/."
         )
     else:
-        weights = RunFolder.open(path).weights()
-    config = load_config(path / RunFiles.CONFIG)
-    preprocessors = {platform: read_preprocessor(path, platform) for platform in PLATFORMS}
-    n_features = {platform: len(p.features) for platform, p in preprocessors.items()}
-    model = build_model(config, n_features, read_linear_maps(path, config))
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise BundleError(
-            f"the weights in {path} do not fit its {RunFiles.CONFIG}: {str(error).splitlines()[0]}"
-        ) from None
-    return Imputer(config, model, preprocessors)
+        run = RunFolder.open(path)
+        config, weights = run.config(), run.weights()
+    folds = [
+        (read_preprocessors(fold), read_linear_maps(fold, config))
+        for fold in RunFiles.folds(path, config.data.folds or 1)
+    ]
+    replicas = []
+    for r, of_replica in enumerate(weights):
+        preprocessors, linear_maps = folds[r % len(folds)]
+        n_features = {platform: len(p.features) for platform, p in preprocessors.items()}
+        model = build_model(config, n_features, linear_maps)
+        try:
+            model.load_state_dict(of_replica)
+        except RuntimeError as error:
+            raise BundleError(
+                f"the weights in {path} do not fit its {RunFiles.CONFIG}: {str(error).splitlines()[0]}"
+            ) from None
+        replicas.append(Trained(model, preprocessors))
+    return Imputer(config, replicas)
 
 
 def _gaps(measured: np.ndarray, ids: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 PLATFORMS: Final = ("a", "b")
@@ -31,6 +32,11 @@ def metric_keys(stage: str, terms: Iterable[str]) -> list[str]:
     losses = [f"{stage}_{TOTAL_LOSS}", *(f"{stage}_{term}_loss" for term in terms)]
     scores = [f"{stage}_{prediction(s, t)}_{name}" for s, t in DIRECTIONS for name in STATISTICS]
     return losses + scores
+
+
+def sd_of(metric: str) -> str:
+    """Name the standard deviation of a metric over replicas; the metric itself is then their mean."""
+    return f"{metric}_sd"
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,16 @@ class RunFiles:
     LOG_PARAMS: Final = "log_params.yaml"
     SPLITS: Final = "splits.csv"
     METRICS: Final = "metrics.csv"
+    REPLICAS: Final = "replicas.csv"
     TEST_METRICS: Final = "test_metrics.json"
     ENVIRONMENT: Final = "environment.json"
     TENSORBOARD: Final = "tensorboard_logs"
     LINEAR_SKIP: Final = "linear_skip.safetensors"
+
+    @staticmethod
+    def folds(folder: Path, n: int) -> list[Path]:
+        """Return where what was fitted to each fold lies: in the folder itself where there is one fold."""
+        return [folder] if n == 1 else [folder / f"fold_{i}" for i in range(n)]
 
     @staticmethod
     def preprocess(platform: str) -> str:

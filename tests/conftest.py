@@ -18,7 +18,7 @@ from cpivae.data.prepare import PreparedData, prepare
 from cpivae.data.tables import Pair, pair_from_frames
 from cpivae.models.build import build_model
 from cpivae.names import DIRECTIONS, Split, prediction
-from cpivae.training.folder import RunFolder
+from cpivae.training.folder import RunFolder, read_preprocessors
 
 torch.set_num_threads(1)
 
@@ -111,9 +111,9 @@ def evaluated_by_hand(scores_by_hand: Scores) -> Evaluate:
 
     def evaluate(folder: RunFolder, data: PreparedData, pair: Pair, split: Split) -> dict[str, float]:
         model = build_model(folder.config(), data.n_features)
-        model.load_state_dict(folder.weights())
+        model.load_state_dict(folder.weights()[0])
         model.eval()
-        rows, preprocessors = data.rows(split), folder.preprocessors()
+        rows, preprocessors = data.rows(split), read_preprocessors(folder.path)
         metrics = {}
         for source, target in DIRECTIONS:
             with torch.no_grad():

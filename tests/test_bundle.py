@@ -14,7 +14,7 @@ import skops.io
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from cpivae.bundle import CARD, FILES, MANIFEST, METRICS, WEIGHTS, is_bundle, verify, write_manifest
+from cpivae.bundle import CARD, FILES, FITTED, MANIFEST, METRICS, WEIGHTS, is_bundle, verify, write_manifest
 from cpivae.config.load import load_config, to_yaml, with_values
 from cpivae.config.schema import Config
 from cpivae.data.prepare import PreparedData, prepare
@@ -60,7 +60,7 @@ def data(pair: Pair, settings: Config) -> PreparedData:
 
 @pytest.fixture(scope="module")
 def run(settings: Config, data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fit(settings, data, tmp_path_factory.mktemp("runs") / "run", name="tiny").folder.path
+    return fit(settings, [data], tmp_path_factory.mktemp("runs") / "run", name="tiny").folder.path
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def new_samples(pair: Pair, platform: str, n: int = 20) -> pd.DataFrame:
 
 
 def test_a_bundle_holds_its_files_and_nothing_private(bundle: Path, run: Path) -> None:
-    assert sorted(p.name for p in bundle.iterdir()) == sorted([*FILES, MANIFEST])
+    assert sorted(p.name for p in bundle.iterdir()) == sorted([*FILES, *FITTED, MANIFEST])
     assert is_bundle(bundle)
     assert not is_bundle(run)
     verify(bundle)
@@ -106,7 +106,9 @@ def test_a_bundle_holds_its_files_and_nothing_private(bundle: Path, run: Path) -
 def test_files_may_be_read_by_those_who_may_read_any_new_file(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "new").touch()
     expected = (tmp_path / "new").stat().st_mode
-    assert {p.name: oct(p.stat().st_mode) for p in bundle.iterdir()} == dict.fromkeys([*FILES, MANIFEST], oct(expected))
+    assert {p.name: oct(p.stat().st_mode) for p in bundle.iterdir()} == dict.fromkeys(
+        [*FILES, *FITTED, MANIFEST], oct(expected)
+    )
 
 
 def test_the_metrics_are_those_of_the_selected_epoch(bundle: Path, run: Path) -> None:
@@ -207,14 +209,14 @@ def test_flips_in_the_manifest_alone_are_noticed(copied: Path) -> None:
             load_imputer(copied)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, *FITTED])
 def test_a_missing_file_is_named(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(BundleError, match=f"is incomplete: {name} is missing. Export it again"):
         load_imputer(copied)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, *FITTED])
 def test_a_shortened_file_is_named(copied: Path, name: str) -> None:
     os.truncate(copied / name, (copied / name).stat().st_size - 1)
     with pytest.raises(BundleError, match=f"is damaged: {name} differs from its checksum"):
@@ -229,7 +231,7 @@ def test_without_its_manifest_it_is_incomplete(copied: Path) -> None:
 
 def test_weights_that_are_none_are_refused_even_with_a_valid_manifest(copied: Path) -> None:
     (copied / WEIGHTS).write_bytes(b"not safetensors at all")
-    write_manifest(copied)
+    write_manifest(copied, 1)
     with pytest.raises(BundleError, match=r"weights\.safetensors cannot be read"):
         load_imputer(copied)
 
@@ -272,7 +274,7 @@ def test_a_well_made_bundle_of_hostile_files_executes_nothing(
     monkeypatch.chdir(tmp_path)
     hostile = Pipeline([("scale", FunctionTransformer(os.system))])
     skops.io.dump(hostile, copied / RunFiles.preprocess("a"))
-    write_manifest(copied)
+    write_manifest(copied, 1)
     verify(copied)
     with pytest.raises(BundleError, match=r"preprocess_a\.skops is not a preprocessing file of this program"):
         load_imputer(copied)
@@ -282,7 +284,7 @@ def test_files_of_another_model_are_noticed(copied: Path) -> None:
     (copied / RunFiles.CONFIG).write_text(
         (copied / RunFiles.CONFIG).read_text().replace("latent_dim: 4", "latent_dim: 5")
     )
-    write_manifest(copied)
+    write_manifest(copied, 1)
     with pytest.raises(BundleError, match=r"the weights in .* do not fit its config\.yaml"):
         load_imputer(copied)
 
@@ -418,6 +420,6 @@ def test_training_rows_inside_are_disclosed(bundle: Path, run: Path, settings: C
 
 def test_without_training_rows_nothing_is_disclosed(pair: Pair, settings: Config, tmp_path: Path) -> None:
     filled_by_mean = with_values(settings, {"data.missing_value_strategy": "mean", "training.max_epochs": 1})
-    run = fit(filled_by_mean, prepare(pair, filled_by_mean.data), tmp_path / "run", name="tiny").folder.path
+    run = fit(filled_by_mean, [prepare(pair, filled_by_mean.data)], tmp_path / "run", name="tiny").folder.path
     assert export_run(run, tmp_path / "bundle") == []
     assert "scaled values" not in (tmp_path / "bundle" / CARD).read_text()

@@ -32,11 +32,16 @@ def train(
     fast_dev_run: Annotated[
         bool, typer.Option("--fast_dev_run", help="Try one batch of training and validation and leave nothing.")
     ] = False,
+    replicas: Annotated[
+        int | None,
+        typer.Option("--replicas", min=1, help="Models trained side by side from different seeds.", show_default="1"),
+    ] = None,
     transpose: Transpose = False,
     set: Set = None,
 ) -> None:
     """Train one configuration and evaluate its best epoch on the test samples."""
-    settings = load_settings(config, set or [], transpose=transpose)
+    options = [f"training.replicas={replicas}"] if replicas is not None else []
+    settings = load_settings(config, [*(set or []), *options], transpose=transpose)
 
     from cpivae.data.prepare import read_and_prepare
     from cpivae.files import require_new_folder
@@ -45,19 +50,20 @@ def train(
     version = plain_name(version or f"version_{datetime.now():%Y%m%d-%H%M%S}")
     path = output_dir / experiment_name / version
     require_new_folder(path)
-    data, lines = read_and_prepare({"a": platform_a, "b": platform_b}, settings.data)
+    folds, lines = read_and_prepare({"a": platform_a, "b": platform_b}, settings.data)
     print("\n".join(lines))
-    n_parameters = count_parameters(build_module(settings, data))
-    print(f"{settings.model.model_type}: {n_parameters:,} parameters")
+    n_replicas, n_parameters = settings.n_replicas(), count_parameters(build_module(settings, folds))
+    several = f"{n_replicas} models of " if n_replicas > 1 else ""
+    print(f"{settings.model.model_type}: {several}{n_parameters // n_replicas:,} parameters")
     if fast_dev_run:
-        try_one_batch(settings, data)
+        try_one_batch(settings, folds)
         print("fast_dev_run: one batch of training and validation went through; nothing was written")
         return
     print(f"training in {path}")
     epochs = settings.training.stop_epoch or settings.training.max_epochs
     result = fit(
         settings,
-        data,
+        folds,
         path,
         name=experiment_name,
         reporters=[EpochLines(epochs)],

@@ -94,17 +94,17 @@ def tune(
     settings = load_settings(config, [*direction, *(set or []), *options], transpose=transpose)
 
     from cpivae.config.space import load_space
-    from cpivae.data.prepare import PreparedData, read_and_prepare
+    from cpivae.data.prepare import Folds, read_and_prepare
     from cpivae.export import export_run
     from cpivae.tuning.sweep import run_sweep, sweep_config
 
     space = load_space(search_space, settings)
     base = sweep_config(settings)
 
-    def read() -> PreparedData:
-        data, lines = read_and_prepare({"a": platform_a, "b": platform_b}, base.data)
+    def read() -> Folds:
+        folds, lines = read_and_prepare({"a": platform_a, "b": platform_b}, base.data)
         print("\n".join(lines))
-        return data
+        return folds
 
     if settings.grace_period() < settings.epochs_of_ramps() + 3:
         print(

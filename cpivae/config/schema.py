@@ -47,6 +47,9 @@ class TrainingSettings(Section):
     """Epochs without improvement after which training ends."""
     seed: int = Field(42, ge=0, lt=2**32)
     """Seed of the initial weights, the order of rows, dropout and noise."""
+    replicas: int = Field(1, ge=1, le=100)
+    """Models trained side by side from different seeds (on each fold, where there are folds); what they impute is
+    their mean."""
     data_augmentation: DataAugmentation = DataAugmentation()
 
     @model_validator(mode="after")
@@ -98,6 +101,11 @@ class DataSettings(Section):
     splits: Splits = Splits()
     random_seed: int = Field(42, ge=0, lt=2**32)
     """Seed of the split: the same ids and seed give the same split, in whatever order the rows come."""
+    folds: int | None = Field(None, ge=2, le=100)
+    """Cross-validation: the samples that are not for testing are dealt to this many folds, and a model is trained for
+    each fold, which is its validation split; null for one model on the split above."""
+    fold_seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of the folds; the test samples do not depend on it."""
     samples_table: Annotated[Path | None, Strict(False)] = None
     """Table with a row per sample (sample id first) that holds the groups column; null when there is none."""
     groups: str | None = None
@@ -237,6 +245,10 @@ class Config(Section):
         """Return the epochs that ASHA lets every trial run."""
         tuning = self.tuning
         return min(tuning.asha.grace_period or max(DEFAULT_GRACE, self.epochs_of_ramps() + 3), tuning.max_epochs)
+
+    def n_replicas(self) -> int:
+        """Return how many models a run trains side by side."""
+        return (self.data.folds or 1) * self.training.replicas
 
     def epochs_of_ramps(self) -> int:
         """Return the epochs that the slowest ramp of a weight takes."""

@@ -129,7 +129,7 @@ def make_space(text: Mapping[Any, Any], config: Config, source: str, file: Path 
 SEARCHABLE = ("model", "loss_weights", "training")
 _TRIED = 200
 """Suggestions that are tried for combinations that no single value shows."""
-SET_BY_THE_SWEEP = ("training.max_epochs", "training.stop_epoch", "training.seed")
+SET_BY_THE_SWEEP = ("training.max_epochs", "training.stop_epoch", "training.seed", "training.replicas")
 
 
 class _Check:
@@ -240,7 +240,7 @@ def _refusal(path: str, known: list[str], config: Config) -> str | None:
     if section in Config.model_fields and section not in SEARCHABLE:
         return f"{section}.* cannot be searched; only {', '.join(s + '.*' for s in SEARCHABLE)} can"
     if path in SET_BY_THE_SWEEP:
-        return "is set by the sweep itself (see tuning.max_epochs and tuning.seed)"
+        return "is set by the sweep itself (see tuning.max_epochs, tuning.seed and tuning.folds)"
     if path not in known:
         near = did_you_mean(path, [k for k in known if k.startswith(SEARCHABLE)])
         owned = whose(path, type(config))

@@ -44,6 +44,9 @@ class TuningSettings(Section):
     conditions and draw what stands under one at random."""
     startup_trials: int = Field(10, ge=1)
     """Trials drawn at random before the sampler starts to learn from results."""
+    folds: int | None = Field(None, ge=2, le=100)
+    """Judge every trial by the mean over so many folds, a model each, instead of one validation split: for data of a
+    few hundred samples. Replaces data.folds."""
     asha: AshaSettings = AshaSettings()
     cpus_per_trial: float = Field(1, gt=0)
     """CPUs of a trial, and its number of threads."""

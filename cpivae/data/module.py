@@ -1,10 +1,13 @@
-"""The LightningDataModule: batches of whole rows, fetched in bulk from arrays that are never copied."""
+"""The LightningDataModule: batches of whole rows, fetched in bulk from arrays that are never copied.
+
+Every step of a run sees one batch per replica: of its own fold, in its own order.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +16,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cpivae.batch import Batch
-from cpivae.data.prepare import PreparedData
+from cpivae.data.prepare import Folds, PreparedData
 from cpivae.names import PLATFORMS, Split
+
+RowsOfReplicas = tuple[npt.NDArray[np.int64], ...]
+Batches = tuple[Batch, ...]
 
 
 class PairedRows(Dataset[Batch]):
@@ -52,11 +58,14 @@ class BatchRows(Sampler[npt.NDArray[np.int64]]):
         return math.ceil(len(self._share(self.rows)) / self.batch_size)
 
     def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
+        yield from self.dealt(len(self))
+
+    def dealt(self, n_batches: int) -> list[npt.NDArray[np.int64]]:
+        """Deal the epoch's rows into so many batches."""
         rows = self.rows
         if self.shuffle:
             rows = np.random.default_rng((self.seed, self.epoch)).permutation(rows)
-        if len(self):
-            yield from np.array_split(self._share(rows), len(self))
+        return np.array_split(self._share(rows), n_batches) if n_batches else []
 
     def _share(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         if self.shuffle:  # equal shares: data-parallel training waits for every process at every step
@@ -64,27 +73,62 @@ class BatchRows(Sampler[npt.NDArray[np.int64]]):
         return rows[self.rank :: self.world]
 
 
+class LockstepRows(Sampler[RowsOfReplicas]):
+    """Deals rows to replicas that train side by side: a batch for each at every step, as many steps for all."""
+
+    def __init__(self, samplers: Sequence[BatchRows]) -> None:
+        self.samplers = samplers
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the rows."""
+        for sampler in self.samplers:
+            sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        # Folds of groups differ in size: the smallest sets the pace, so that no replica gets a batch of one row.
+        return min(map(len, self.samplers))
+
+    def __iter__(self) -> Iterator[RowsOfReplicas]:
+        return zip(*(sampler.dealt(len(self)) for sampler in self.samplers), strict=True)
+
+
+class LockstepBatches(Dataset[Batches]):
+    """Batches by row numbers, for every replica from its fold."""
+
+    def __init__(self, tables: Sequence[PairedRows]) -> None:
+        self.tables = tables
+
+    def __getitem__(self, rows: RowsOfReplicas) -> Batches:
+        return tuple(table[chosen] for table, chosen in zip(self.tables, rows, strict=True))
+
+
 class PairModule(pl.LightningDataModule):
-    """Training, validation and test loaders over prepared data."""
+    """Training, validation and test loaders over prepared data; replica r is trained on fold r modulo their number."""
 
-    def __init__(self, data: PreparedData, batch_size: int, seed: int) -> None:
+    def __init__(self, folds: Folds, batch_size: int, seeds: Sequence[int]) -> None:
+        """``seeds``: one per replica."""
         super().__init__()
-        self.data, self.batch_size, self.seed = data, batch_size, seed
-        self.dataset = PairedRows(data)
+        self.batch_size, self.seeds = batch_size, seeds
+        tables = [PairedRows(data) for data in folds]
+        self.folds = [folds[r % len(folds)] for r in range(len(seeds))]
+        self.dataset = LockstepBatches([tables[r % len(folds)] for r in range(len(seeds))])
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batches]:
         return self._loader("train", shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Batches]:
         return self._loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Batches]:
         return self._loader("test")
 
-    def _loader(self, split: Split, *, shuffle: bool = False) -> DataLoader[Batch]:
+    def _loader(self, split: Split, *, shuffle: bool = False) -> DataLoader[Batches]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = BatchRows(
-            self.data.rows(split), self.batch_size, shuffle=shuffle, seed=self.seed, rank=rank, world=world
+        sampler = LockstepRows(
+            [
+                BatchRows(data.rows(split), self.batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world)
+                for data, seed in zip(self.folds, self.seeds, strict=True)
+            ]
         )
         # batch_size=None: the sampler yields whole batches, and no loader process is needed to collate rows.
         # Its own generator: a loader draws a seed for such processes all the same, and noise would depend on when.

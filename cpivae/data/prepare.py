@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ import pandas as pd
 from cpivae.batch import Direction, LinearMap
 from cpivae.config.schema import DataSettings
 from cpivae.data.linear import fit_linear_maps
-from cpivae.data.preprocess import Preprocessor, fit_preprocessor
-from cpivae.data.split import MIN_SAMPLES, split_samples
+from cpivae.data.preprocess import Preprocessor, fit_preprocessor, unusable
+from cpivae.data.split import MIN_SAMPLES, split_into_folds, split_samples
 from cpivae.data.tables import Pair, read_groups, read_pair
 from cpivae.errors import DataError, listed
 from cpivae.names import PLATFORMS, SPLITS, Split
@@ -74,40 +76,55 @@ class PreparedData:
         fitted = self.__dict__.get("linear_maps", {}).values()
         return sum(array.nbytes for array in (*tables, *fitted))
 
-    def report(self) -> list[str]:
-        """Say in a few lines what was split and dropped."""
-        counts = ", ".join(f"{len(self.rows(split))} {split}" for split in SPLITS)
-        lines = [f"{len(self.splits)} samples split into {counts}"]
-        for platform, preprocessor in self.preprocessors.items():
-            by_reason: dict[str, list[str]] = {}
-            for feature, reason in preprocessor.dropped.items():
-                by_reason.setdefault(reason, []).append(feature)
-            lines += [
-                f"warning: platform {platform}: {len(names)} features dropped "
-                f"({reason} in training rows): {listed(names)}"
-                for reason, names in by_reason.items()
-            ]
-        return lines
+
+Folds = Sequence[PreparedData]
+"""The data prepared for every fold; one for a plain split."""
 
 
 def prepare(pair: Pair, settings: DataSettings) -> PreparedData:
+    """Prepare the data for the one split that ``settings`` ask for; see :func:`prepare_folds`."""
+    (prepared,) = prepare_folds(pair, settings)
+    return prepared
+
+
+def prepare_folds(pair: Pair, settings: DataSettings) -> Folds:
     """Split the samples, fit one pipeline per platform on training rows only, and transform every row.
+
+    All of it once per fold, where the settings ask for folds.  A feature that is unusable in the training rows of one
+    fold is dropped from all, so that their models know the same features.
 
     Raises
     ------
     DataError
         Too few samples for the splits, no usable feature, or nothing to score in the validation rows.
     """
-    ids = pair.frames["a"].index
-    groups = None
+    ids, groups = list(pair.frames["a"].index), None
     if settings.groups is not None and settings.samples_table is not None:
-        groups = read_groups(settings.samples_table, settings.groups, ids)
-    splits = split_samples(list(ids), settings.splits, settings.random_seed, groups)
+        groups = read_groups(settings.samples_table, settings.groups, pair.frames["a"].index)
+    if settings.folds is None:
+        splits = [split_samples(ids, settings.splits, settings.random_seed, groups)]
+    else:
+        splits = split_into_folds(
+            ids, settings.splits, settings.random_seed, groups, settings.folds, settings.fold_seed
+        )
+    dropped: dict[str, dict[str, str]] = {platform: {} for platform in PLATFORMS}
+    for platform, split in product(PLATFORMS, splits):
+        dropped[platform] |= unusable(pair.frames[platform][(split == "train").to_numpy()], settings)
+    return [_prepare(pair, settings, split, dropped, groups) for split in splits]
+
+
+def _prepare(
+    pair: Pair,
+    settings: DataSettings,
+    splits: pd.Series,
+    dropped: Mapping[str, Mapping[str, str]],
+    groups: pd.Series | None,
+) -> PreparedData:
     is_training = (splits == "train").to_numpy()
     values, observed, preprocessors = {}, {}, {}
     for platform in PLATFORMS:
         table = pair.frames[platform]
-        preprocessor = fit_preprocessor(table[is_training], platform, settings)
+        preprocessor = fit_preprocessor(table[is_training], platform, settings, dropped[platform])
         measured = table[preprocessor.features].to_numpy()
         values[platform] = preprocessor.transform(measured)
         observed[platform] = ~np.isnan(measured)
@@ -116,11 +133,45 @@ def prepare(pair: Pair, settings: DataSettings) -> PreparedData:
     return PreparedData(splits, values, observed, preprocessors, _describe(pair, preprocessors), groups)
 
 
-def read_and_prepare(paths: dict[str, Path], settings: DataSettings) -> tuple[PreparedData, list[str]]:
+def read_and_prepare(paths: dict[str, Path], settings: DataSettings) -> tuple[Folds, list[str]]:
     """Read two tables and prepare them; also return lines that tell the user what happened."""
     pair = read_pair(paths, transpose=settings.transpose)
-    data = prepare(pair, settings)
-    return data, pair.join_report() + data.report()
+    folds = prepare_folds(pair, settings)
+    return folds, pair.join_report() + split_report(folds)
+
+
+def fingerprint(folds: Folds) -> str:
+    """Return the digest of what the models of all folds learn from."""
+    parts = [data.fingerprint for data in folds]
+    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def split_report(folds: Folds) -> list[str]:
+    """Say in a few lines what was split and dropped."""
+    data = folds[0]
+    if len(folds) == 1:
+        lines = [f"{len(data.splits)} samples split into {_counts(data)}"]
+    else:
+        sizes = sorted({len(fold.rows("val")) for fold in folds})
+        held_out = "-".join(map(str, dict.fromkeys([sizes[0], sizes[-1]])))
+        n_test = len(data.rows("test"))
+        lines = [
+            f"{len(data.splits)} samples: {n_test} test, {len(data.splits) - n_test} in {len(folds)} folds, each "
+            f"validating on {held_out}"
+        ]
+    for platform, preprocessor in data.preprocessors.items():
+        by_reason: dict[str, list[str]] = {}
+        for feature, reason in preprocessor.dropped.items():
+            by_reason.setdefault(reason, []).append(feature)
+        lines += [
+            f"warning: platform {platform}: {len(names)} features dropped ({reason} in training rows): {listed(names)}"
+            for reason, names in by_reason.items()
+        ]
+    return lines
+
+
+def _counts(data: PreparedData) -> str:
+    return ", ".join(f"{len(data.rows(split))} {split}" for split in SPLITS)
 
 
 def _require_scorable(platform: str, validation_rows: npt.NDArray[np.float64]) -> None:

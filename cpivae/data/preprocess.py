@@ -7,7 +7,7 @@ units, where the neighbours of ``knn`` are comparable.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,15 +112,19 @@ class Preprocessor:
         return Affine(center, scale, None if log is None else log.shift_)
 
 
-def fit_preprocessor(table: pd.DataFrame, platform: str, settings: DataSettings) -> Preprocessor:
+def fit_preprocessor(
+    table: pd.DataFrame, platform: str, settings: DataSettings, dropped: Mapping[str, str] | None = None
+) -> Preprocessor:
     """Fit a platform's pipeline on training rows (n, D), NaN where missing.
+
+    ``dropped`` features, with the reason for each, are left out; by default those that are unusable in these rows.
 
     Raises
     ------
     DataError
         No feature is left.
     """
-    dropped = _unusable(table, settings)
+    dropped = unusable(table, settings) if dropped is None else dict(dropped)
     kept = table.drop(columns=list(dropped))
     if kept.shape[1] == 0:
         raise DataError(
@@ -156,7 +160,8 @@ def load_preprocessor(path: Path, features: Sequence[str]) -> Preprocessor:
     return Preprocessor(list(features), pipeline)
 
 
-def _unusable(table: pd.DataFrame, settings: DataSettings) -> dict[str, str]:
+def unusable(table: pd.DataFrame, settings: DataSettings) -> dict[str, str]:
+    """Return the features (columns) that cannot be learnt from training rows (n, D), with the reason for each."""
     values = table.to_numpy()
     observed = ~np.isnan(values)
     low = np.where(observed, values, np.inf).min(axis=0)

@@ -19,6 +19,7 @@ from cpivae.errors import MetricError, TrainingDivergedError, did_you_mean
 from cpivae.files import link_or_copy, written_whole
 from cpivae.names import RunFiles
 from cpivae.training.folder import RunFolder
+from cpivae.training.module import PairLightning
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class EpochRecord(Callback):
         self.learning_rate = trainer.optimizers[0].param_groups[0]["lr"]  # schedulers have moved on when it ends
 
     # Early stopping and checkpoints act at the end of validation, before this hook.
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, PairLightning)
         if not trainer.is_global_zero:
             return
         if self.started is None:
@@ -63,6 +65,10 @@ class EpochRecord(Callback):
         metrics = {name: float(value) for name, value in sorted(reported.items())}
         seconds = time.monotonic() - self.started
         row = {"epoch": trainer.current_epoch, "learning_rate": self.learning_rate, "seconds": seconds}
+        if len(pl_module.last_epoch) > 1:
+            for number, of_replica in enumerate(pl_module.last_epoch):
+                of_both = {"epoch": trainer.current_epoch, "replica": number}
+                append_row(self.folder.path / RunFiles.REPLICAS, of_both | of_replica)
         append_row(self.folder.path / RunFiles.METRICS, row | metrics)
         self._link_best(trainer)
         last = trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or math.inf)

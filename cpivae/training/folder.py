@@ -11,17 +11,17 @@ from typing import Any
 import pandas as pd
 import torch
 
-from cpivae.batch import LinearMaps
 from cpivae.config.load import load_config, to_yaml
 from cpivae.config.schema import Config
 from cpivae.config.yaml import dump_yaml
-from cpivae.data.prepare import PreparedData
+from cpivae.data.prepare import Folds, PreparedData
 from cpivae.data.preprocess import Preprocessor, load_preprocessor, save_preprocessor
 from cpivae.errors import CheckpointError, FolderError
 from cpivae.files import folder_written_whole, link_or_copy, write_text
 from cpivae.names import PLATFORMS, RunFiles
 from cpivae.training.environment import environment
-from cpivae.training.linear_skip import has_linear_skip, read_linear_maps, write_linear_maps
+from cpivae.training.linear_skip import has_linear_skip, write_linear_maps
+from cpivae.training.replica import replica_seed
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,11 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: Config, data: PreparedData, linear_maps_in: Path | None = None) -> RunFolder:
+    def create(cls, path: Path, config: Config, folds: Folds, linear_maps_in: Path | None = None) -> RunFolder:
         """Make the folder with everything that is known before the first epoch, whole or not at all.
 
-        ``linear_maps_in``: a folder that holds the linear maps of these data already; trials share that file.
+        What is fitted to a fold lies in a folder of its own, where there are several.
+        ``linear_maps_in``: a folder that holds the linear maps of these data already; trials share those files.
 
         Raises
         ------
@@ -44,18 +45,24 @@ class RunFolder:
         with folder_written_whole(path) as beside:
             (beside / RunFiles.CHECKPOINTS).mkdir()
             write_text(beside / RunFiles.CONFIG, to_yaml(config))
-            data.splits.to_csv(beside / RunFiles.SPLITS)
-            for platform, preprocessor in data.preprocessors.items():
-                write_preprocessor(beside, platform, preprocessor)
-                # For people who want to look inside; nothing of ours reads it back.
-                (beside / RunFiles.scaler(platform)).write_bytes(pickle.dumps(preprocessor.pipeline))
-            if has_linear_skip(config):
+            for i, (data, of_fold) in enumerate(zip(folds, RunFiles.folds(beside, len(folds)), strict=True)):
+                of_fold.mkdir(exist_ok=True)
+                _write_fitted(of_fold, data)
+                if not has_linear_skip(config):
+                    continue
                 if linear_maps_in is None:
-                    write_linear_maps(beside, data.linear_maps)
+                    write_linear_maps(of_fold, data.linear_maps)
                 else:
-                    link_or_copy(linear_maps_in / RunFiles.LINEAR_SKIP, beside / RunFiles.LINEAR_SKIP)
-            write_text(beside / RunFiles.LOG_PARAMS, dump_yaml(_log_parameters(data)))
-            described = environment() | {"data": data.sources, "features": data.n_features}
+                    shared = RunFiles.folds(linear_maps_in, len(folds))[i]
+                    link_or_copy(shared / RunFiles.LINEAR_SKIP, of_fold / RunFiles.LINEAR_SKIP)
+            described = environment() | {
+                "data": folds[0].sources,
+                "features": folds[0].n_features,
+                "replicas": [
+                    {"seed": replica_seed(config.training.seed, r), "fold": r % len(folds)}
+                    for r in range(config.n_replicas())
+                ],
+            }
             write_text(beside / RunFiles.ENVIRONMENT, json.dumps(described, indent=2) + "\n")
         return cls(path)
 
@@ -69,8 +76,11 @@ class RunFolder:
             ``path`` is no run folder, or its run has not finished an epoch.
         """
         needed = [RunFiles.CONFIG, RunFiles.FINAL_MODEL]
-        needed += [name(p) for p in PLATFORMS for name in (RunFiles.preprocess, RunFiles.feature_names)]
         missing = [name for name in needed if not (path / name).is_file()]
+        if not missing:
+            of_fold = [name(p) for p in PLATFORMS for name in (RunFiles.preprocess, RunFiles.feature_names)]
+            files = [fold / name for fold in cls(path).folds() for name in of_fold]
+            missing = [str(file.relative_to(path)) for file in files if not file.is_file()]
         if missing:
             raise FolderError(f"{path} is not a finished run folder: it lacks {', '.join(missing)}.")
         return cls(path)
@@ -96,13 +106,9 @@ class RunFolder:
         """Return the run's resolved settings."""
         return load_config(self.path / RunFiles.CONFIG)
 
-    def preprocessors(self) -> dict[str, Preprocessor]:
-        """Return the fitted preprocessing by platform."""
-        return {platform: read_preprocessor(self.path, platform) for platform in PLATFORMS}
-
-    def linear_maps(self) -> LinearMaps:
-        """Return the frozen linear maps by direction; nothing where the model has none."""
-        return read_linear_maps(self.path, self.config())
+    def folds(self) -> list[Path]:
+        """Return the folders of what was fitted to each fold."""
+        return RunFiles.folds(self.path, self.config().data.folds or 1)
 
     def history(self) -> pd.DataFrame:
         """Return the metrics of every epoch, one row each."""
@@ -114,10 +120,32 @@ class RunFolder:
         scores = history[goal.metric].to_numpy()
         return history.iloc[int(scores.argmax() if goal.mode == "max" else scores.argmin())]
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Return the model's weights at the selected epoch."""
+    def replicas(self) -> pd.DataFrame:
+        """Return every replica's metrics of every epoch; for a plain run, those of its one model."""
+        path = self.path / RunFiles.REPLICAS
+        return pd.read_csv(path) if path.is_file() else self.history().assign(replica=0)
+
+    def weights(self) -> list[dict[str, torch.Tensor]]:
+        """Return every replica's weights at the selected epoch."""
         state = read_checkpoint(self.final_model)["state_dict"]
-        return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+        return [
+            {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            for prefix in (f"replicas.{r}.model." for r in range(self.config().n_replicas()))
+        ]
+
+
+def _write_fitted(folder: Path, data: PreparedData) -> None:
+    data.splits.to_csv(folder / RunFiles.SPLITS)
+    for platform, preprocessor in data.preprocessors.items():
+        write_preprocessor(folder, platform, preprocessor)
+        # For people who want to look inside; nothing of ours reads it back.
+        (folder / RunFiles.scaler(platform)).write_bytes(pickle.dumps(preprocessor.pipeline))
+    write_text(folder / RunFiles.LOG_PARAMS, dump_yaml(_log_parameters(data)))
+
+
+def read_preprocessors(folder: Path) -> dict[str, Preprocessor]:
+    """Return the fitted preprocessing by platform."""
+    return {platform: read_preprocessor(folder, platform) for platform in PLATFORMS}
 
 
 def write_preprocessor(folder: Path, platform: str, preprocessor: Preprocessor) -> None:

@@ -1,8 +1,13 @@
-"""The one LightningModule: any model's named terms are weighted, optimised, logged and scored here."""
+"""The one LightningModule: any model's named terms are weighted, optimised, logged and scored here.
+
+It trains a number of replicas in lockstep, one for a plain run: their losses are summed, their gradients clipped one by
+one, their metrics averaged, so that one schedule, one early stopping and one best epoch serve them all.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -13,28 +18,25 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from cpivae.batch import Batch
 from cpivae.config.base import Ramp
 from cpivae.config.schema import TrainingSettings
-from cpivae.data.preprocess import Affine
+from cpivae.data.module import Batches
 from cpivae.errors import ConfigError, listed
-from cpivae.models.base import CrossPlatformModel, by_learning_rate
-from cpivae.names import DIRECTIONS, TOTAL_LOSS, prediction
-from cpivae.training.metrics import OriginalScale, PredictionScores
+from cpivae.models.base import by_learning_rate
+from cpivae.names import DIRECTIONS, TOTAL_LOSS, prediction, sd_of
+from cpivae.training.metrics import PredictionScores
+from cpivae.training.replica import Replica
 
 FINGERPRINT, SETTINGS = "cpivae_data", "cpivae_settings"
 """What checkpoints of ours hold beside Lightning's keys."""
 
-_VALIDATION_SEED = 0
-"""Every epoch is validated with the same random draws, so that epochs compare."""
-
 
 class PairLightning(pl.LightningModule):
-    """Trains a cross-platform model on paired rows."""
+    """Trains cross-platform models on paired rows."""
 
     def __init__(
         self,
-        model: CrossPlatformModel,
+        replicas: Sequence[Replica],
         weights: dict[str, float],
         training: TrainingSettings,
-        scales: dict[str, Affine],
         *,
         ramps: dict[str, Ramp] | None = None,
         fingerprint: str = "",
@@ -46,19 +48,12 @@ class PairLightning(pl.LightningModule):
         checkpoints so that none is continued on other samples or with another model.
         """
         super().__init__()
-        self.model = model
+        self.replicas = nn.ModuleList(replicas)
         self.weights, self.ramps = weights, ramps or {}
         self.training_settings = training
         self.fingerprint, self.described = fingerprint, described or {}
-        self.scales = nn.ModuleDict({p: OriginalScale(affine) for p, affine in scales.items()})
-        self.scores = nn.ModuleDict(
-            {
-                stage: nn.ModuleDict(
-                    {prediction(s, t): PredictionScores(self.scales[t].origin) for s, t in DIRECTIONS}  # type: ignore[arg-type]
-                )
-                for stage in ("val", "test")
-            }
-        )
+        self.last_epoch: list[dict[str, float]] = []
+        """Every replica's metrics of the epoch that was validated last."""
 
     def total_loss(self, terms: dict[str, Tensor], epoch: int | None = None) -> Tensor:
         """Weight and add the terms, with the weights of a training epoch or with the full ones.
@@ -77,40 +72,63 @@ class PairLightning(pl.LightningModule):
         checkpoint[FINGERPRINT] = self.fingerprint
         checkpoint[SETTINGS] = self.described
 
-    def on_train_epoch_start(self) -> None:
-        # Dropout, noise and draws depend on (seed, epoch, process) alone: a resumed run repeats them.
-        torch.manual_seed(self.training_settings.seed + 1_000_003 * (self.current_epoch + 1) + 7 * self.global_rank)
+    def training_step(self, batches: Batches, index: int) -> Tensor:
+        losses = []
+        for replica, batch in self._with_replicas(batches):
+            replica.draw_afresh(self.current_epoch + 1, index, self.global_rank)
+            terms = replica.model.terms(self._with_noise(batch))
+            losses.append(self.total_loss(terms, self.current_epoch))
+            replica.note_losses("train", losses[-1], terms, batch)
+        return torch.stack(losses).sum()
 
-    def training_step(self, batch: Batch, _index: int) -> Tensor:
-        terms = self.model.terms(self._with_noise(batch))
-        loss = self.total_loss(terms, self.current_epoch)
-        self._log_losses("train", loss, terms, batch)
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        torch.manual_seed(_VALIDATION_SEED)
-
-    def validation_step(self, batch: Batch, _index: int) -> None:
-        self._evaluate("val", batch)
+    def validation_step(self, batches: Batches, index: int) -> None:
+        for replica, batch in self._with_replicas(batches):
+            self._note_losses("val", replica, batch, index)
+            replica.note_scores(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._log_scores("val")
+        stages = ["train", "val"] if self.trainer.state.fn == "fit" else ["val"]
+        taken = [
+            {k: v for stage in stages for k, v in r.take_losses(stage).items()} | r.take_scores("val")
+            for r in self.each()
+        ]
+        self._log(_means(taken))
+        if len(taken) > 1:
+            self._log({sd_of(key): torch.stack([t[key] for t in taken]).std() for key in taken[0]})
+        self.last_epoch = [{key: float(value) for key, value in t.items()} for t in taken]
 
-    def on_test_epoch_start(self) -> None:
-        torch.manual_seed(_VALIDATION_SEED)
-
-    def test_step(self, batch: Batch, _index: int) -> None:
-        self._evaluate("test", batch)
+    def test_step(self, batches: Batches, index: int) -> None:
+        """Score the mean of the replicas' predictions, which is what imputation returns."""
+        pairs = self._with_replicas(batches)
+        for replica, batch in pairs:
+            self._note_losses("test", replica, batch, index)
+        first, rows = pairs[0]
+        for source, target in DIRECTIONS:
+            predicted = torch.stack([r.predict(batch, source, target) for r, batch in pairs]).mean(0)
+            scores = cast(PredictionScores, first.scores[prediction(source, target)])
+            scores.update(predicted, first.measured(rows, target), rows.observed[target])
 
     def on_test_epoch_end(self) -> None:
-        self._log_scores("test")
+        self._log(_means([replica.take_losses("test") for replica in self.each()]))
+        self._log(self.each()[0].take_scores("test"))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,  # noqa: ARG002
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,  # noqa: ARG002
+    ) -> None:
+        """Clip every replica's gradient by its own norm."""
+        if gradient_clip_val is not None:
+            for replica in self.each():
+                nn.utils.clip_grad_norm_(replica.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         s = self.training_settings
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         groups = [
             {"params": parameters, "lr": factor * s.learning_rate}
-            for factor, parameters in by_learning_rate(self.model).items()
+            for factor, parameters in by_learning_rate(self.replicas).items()
         ]
         optimizer = kinds[s.optimizer](groups, lr=s.learning_rate, weight_decay=s.weight_decay)
         if s.scheduler == "none":
@@ -138,27 +156,22 @@ class PairLightning(pl.LightningModule):
             return batch
         return batch._replace(inputs={p: x + std * torch.randn_like(x) for p, x in batch.inputs.items()})
 
-    def _evaluate(self, stage: str, batch: Batch) -> None:
-        terms = self.model.terms(batch)
-        self._log_losses(stage, self.total_loss(terms), terms, batch)
-        measured = {p: self.scales[p](x) for p, x in batch.targets.items()}
-        for source, target in DIRECTIONS:
-            predicted = self.scales[target](self.model.impute(batch.inputs[source], source, target))
-            scores = self._scores(stage)[prediction(source, target)]
-            scores.update(predicted, measured[target], batch.observed[target])
+    def _note_losses(self, stage: str, replica: Replica, batch: Batch, index: int) -> None:
+        torch.manual_seed(index)  # the same draws in every epoch and every run, so that they compare
+        terms = replica.model.terms(batch)
+        replica.note_losses(stage, self.total_loss(terms), terms, batch)
 
-    def _scores(self, stage: str) -> dict[str, PredictionScores]:
-        return cast(dict[str, PredictionScores], cast(Any, self.scores)[stage])
+    def each(self) -> list[Replica]:
+        """Return the replicas, with their type."""
+        return list(cast(Any, self.replicas))
 
-    def _log_losses(self, stage: str, loss: Tensor, terms: dict[str, Tensor], batch: Batch) -> None:
-        values = {f"{stage}_{TOTAL_LOSS}": loss.detach()}
-        values |= {f"{stage}_{name}_loss": value.detach() for name, value in terms.items()}
-        n_rows = next(iter(batch.targets.values())).shape[0]
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=n_rows, sync_dist=self.trainer.world_size > 1)
+    def _with_replicas(self, batches: Batches) -> list[tuple[Replica, Batch]]:
+        return list(zip(self.each(), batches, strict=True))
 
-    def _log_scores(self, stage: str) -> None:
-        for name, scores in self._scores(stage).items():
-            values = {f"{stage}_{name}_{key}": value for key, value in scores.compute().items()}
-            # The sums are shared already, so all processes agree; Lightning warns unless it may average them.
-            self.log_dict(values, sync_dist=self.trainer.world_size > 1)
-            scores.reset()
+    def _log(self, values: dict[str, Tensor]) -> None:
+        # The sums behind them are shared already, so all processes agree; Lightning warns unless it may average them.
+        self.log_dict(values, sync_dist=self.trainer.world_size > 1)
+
+
+def _means(taken: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.stack([values[key] for values in taken]).mean() for key in taken[0]}

@@ -104,7 +104,8 @@ def adopt(checkpoint: dict[str, Any], path: Path, best: ModelCheckpoint, folder:
             for key in ("best_model_path", "kth_best_model_path"):
                 state[key] = moved.get(state[key], "")
             checkpoint["callbacks"][best.state_key] = state | {"dirpath": best.dirpath}
-            _copy_history(earlier, folder.path / RunFiles.METRICS, checkpoint["epoch"])
+            for name in (RunFiles.REPLICAS, RunFiles.METRICS):
+                _copy_history(earlier.with_name(name), folder.path / name, checkpoint["epoch"])
     adopted = folder.checkpoints / (RunFiles.STATE if path.name == RunFiles.STATE else RunFiles.LAST)
     with written_whole(adopted) as beside:
         torch.save(checkpoint, beside)
@@ -112,6 +113,8 @@ def adopt(checkpoint: dict[str, Any], path: Path, best: ModelCheckpoint, folder:
 
 
 def _copy_history(earlier: Path, path: Path, last_epoch: int) -> None:
+    if not earlier.is_file():
+        return
     with earlier.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             if int(row["epoch"]) <= last_epoch:

@@ -24,7 +24,7 @@ from cpivae import errors
 from cpivae.config.load import to_plain
 from cpivae.config.schema import Config
 from cpivae.data.module import PairModule
-from cpivae.data.prepare import PreparedData
+from cpivae.data.prepare import Folds, PreparedData, fingerprint
 from cpivae.files import require_new_folder, write_text
 from cpivae.models.base import start_from_rows
 from cpivae.models.build import build_model
@@ -34,6 +34,7 @@ from cpivae.training.folder import RunFolder
 from cpivae.training.hardware import resolve_hardware
 from cpivae.training.linear_skip import has_linear_skip
 from cpivae.training.module import PairLightning
+from cpivae.training.replica import Replica, replica_seed
 from cpivae.training.resume import adopt, check_fits
 
 
@@ -50,23 +51,31 @@ class RunResult:
     test_metrics: dict[str, float]
 
 
-def build_module(config: Config, data: PreparedData) -> PairLightning:
-    """Build the untrained model with its loss weights and scales, seeded by the settings."""
-    pl.seed_everything(config.training.seed, verbose=False)
+def build_module(config: Config, folds: Folds) -> PairLightning:
+    """Build the untrained replicas with their loss weights and scales, each from its own seed and on its own fold."""
+    weights = config.term_weights()
+    replicas = [_replica(config, folds[r % len(folds)], seed, list(weights)) for r, seed in enumerate(seeds_of(config))]
+    return PairLightning(
+        replicas,
+        weights,
+        config.training,
+        ramps=config.loss_weights.ramps(),
+        fingerprint=fingerprint(folds),
+        described=kept_by_checkpoints(config),
+    )
+
+
+def _replica(config: Config, data: PreparedData, seed: int, terms: list[str]) -> Replica:
+    pl.seed_everything(seed, verbose=False)
     model = build_model(config, data.n_features, data.linear_maps if has_linear_skip(config) else None)
     train = data.rows("train")
     start_from_rows(model, lambda: {p: torch.from_numpy(values[train]) for p, values in data.values.items()})
-    scales = {p: preprocessor.affine() for p, preprocessor in data.preprocessors.items()}
-    weights, ramps = config.term_weights(), config.loss_weights.ramps()
-    return PairLightning(
-        model,
-        weights,
-        config.training,
-        scales,
-        ramps=ramps,
-        fingerprint=data.fingerprint,
-        described=kept_by_checkpoints(config),
-    )
+    return Replica(model, {p: preprocessor.affine() for p, preprocessor in data.preprocessors.items()}, seed, terms)
+
+
+def seeds_of(config: Config) -> list[int]:
+    """Return the seed of every replica."""
+    return [replica_seed(config.training.seed, r) for r in range(config.n_replicas())]
 
 
 def kept_by_checkpoints(config: Config) -> dict[str, Any]:
@@ -88,7 +97,7 @@ def count_parameters(module: torch.nn.Module) -> int:
 
 def fit(
     config: Config,
-    data: PreparedData,
+    folds: Folds,
     path: Path,
     *,
     name: str,
@@ -102,6 +111,7 @@ def fit(
 
     Parameters
     ----------
+    folds : the data as ``config.data`` asks for them: prepared once, or once for every fold.
     name : experiment name, the start of checkpoint names.
     reporters : called after every epoch, when its artifacts are on disk.
     is_trial : a trial of a sweep: the test split stays unread, and beside the weights of the best epoch there is only
@@ -118,9 +128,9 @@ def fit(
     config = resolve_hardware(config)
     require_new_folder(path)
     torch.set_num_threads(config.hardware.threads or 1)
-    module = build_module(config, data)
+    module = build_module(config, folds)
     checkpoint = None if resume_from is None else check_fits(resume_from, module)
-    folder = RunFolder.create(path, config, data, linear_maps_in)
+    folder = RunFolder.create(path, config, folds, linear_maps_in)
 
     best = cb.best_checkpoint(config, folder, name, weights_only=is_trial)
     state = cb.KeepState(folder, config.tuning.checkpoint_seconds) if is_trial else cb.last_checkpoint(folder)
@@ -142,11 +152,11 @@ def fit(
         trainer = _training_trainer(config, folder, [*others, *kept])
         trainer.fit(
             module,
-            datamodule=_batches(config, data),
+            datamodule=_batches(config, folds),
             ckpt_path=continue_from,
             weights_only=True,
         )
-    test_metrics = {} if is_trial or len(data.rows("test")) == 0 else evaluate_test(config, data, folder)
+    test_metrics = {} if is_trial else evaluate_test(config, folds, folder)
     selected = folder.selected_epoch()
     return RunResult(
         folder=folder,
@@ -157,29 +167,32 @@ def fit(
     )
 
 
-def try_one_batch(config: Config, data: PreparedData) -> PairLightning:
+def try_one_batch(config: Config, folds: Folds) -> PairLightning:
     """Run one batch of training and validation and leave nothing behind (``--fast_dev_run``)."""
     config = resolve_hardware(config)
-    module = build_module(config, data)
+    module = build_module(config, folds)
     with _quiet_lightning():
-        _trainer(config, fast_dev_run=True).fit(module, datamodule=_batches(config, data))
+        _trainer(config, fast_dev_run=True).fit(module, datamodule=_batches(config, folds))
     return module
 
 
-def evaluate_test(config: Config, data: PreparedData, folder: RunFolder) -> dict[str, float]:
-    """Score the selected epoch's weights on the test split and write ``test_metrics.json``."""
-    module = build_module(config, data)
-    module.model.load_state_dict(folder.weights())
+def evaluate_test(config: Config, folds: Folds, folder: RunFolder) -> dict[str, float]:
+    """Score the selected epoch's weights on the test split, if there is one, and write ``test_metrics.json``."""
+    if len(folds[0].rows("test")) == 0:
+        return {}
+    module = build_module(config, folds)
+    for replica, weights in zip(module.each(), folder.weights(), strict=True):
+        replica.model.load_state_dict(weights)
     with _quiet_lightning():
         trainer = _trainer(config, logger=False, enable_checkpointing=False)
-        reported = trainer.test(module, datamodule=_batches(config, data), verbose=False)[0]
+        reported = trainer.test(module, datamodule=_batches(config, folds), verbose=False)[0]
     metrics = {name: float(value) for name, value in reported.items()}
     write_text(folder.path / RunFiles.TEST_METRICS, json.dumps(metrics, indent=2) + "\n")
     return metrics
 
 
-def _batches(config: Config, data: PreparedData) -> PairModule:
-    return PairModule(data, config.training.batch_size, config.training.seed)
+def _batches(config: Config, folds: Folds) -> PairModule:
+    return PairModule(folds, config.training.batch_size, seeds_of(config))
 
 
 def _trainer(config: Config, **more: Any) -> pl.Trainer:

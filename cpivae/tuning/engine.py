@@ -20,7 +20,7 @@ from ray.tune import Callback
 from cpivae.config.schema import Config
 from cpivae.config.space import Space
 from cpivae.config.tuning import TuningSettings
-from cpivae.data.prepare import PreparedData
+from cpivae.data.prepare import Folds
 from cpivae.errors import InterruptedSweepError
 from cpivae.training.hardware import cpus, gpus
 from cpivae.tuning.budget import Stopper
@@ -34,12 +34,12 @@ from cpivae.tuning.trainable import TrialTask, run_trial
 
 
 def shared_trial(
-    config: Config, folder: SweepFolder, study_name: str, data: PreparedData
+    config: Config, folder: SweepFolder, study_name: str, folds: Folds
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that runs a trial, the data put into shared memory once for all processes."""
     task = TrialTask(config, folder, study_name)
     # A closure would be copied for every trial.
-    trial: Callable[[dict[str, Any]], None] = tune.with_parameters(run_trial, task=task, data=data)
+    trial: Callable[[dict[str, Any]], None] = tune.with_parameters(run_trial, task=task, folds=folds)
     return trial
 
 

@@ -13,9 +13,10 @@ from typing import Any
 from cpivae.config.load import with_values
 from cpivae.config.schema import Config
 from cpivae.config.space import Space
-from cpivae.data.prepare import PreparedData
+from cpivae.data.prepare import Folds, fingerprint
 from cpivae.errors import InterruptedSweepError, ResourceError, SweepFailedError
 from cpivae.files import require_new_folder
+from cpivae.names import RunFiles
 from cpivae.training.environment import environment
 from cpivae.training.hardware import cpus, gpus
 from cpivae.training.linear_skip import has_linear_skip, write_linear_maps
@@ -65,6 +66,8 @@ def sweep_config(config: Config) -> Config:
         config,
         {
             "training.max_epochs": tuning.max_epochs,
+            "training.replicas": 1,
+            "data.folds": tuning.folds or config.data.folds,
             "callbacks.model_checkpoint.monitor": tuning.metric,
             "callbacks.model_checkpoint.mode": tuning.goal().mode,
             "callbacks.early_stopping.monitor": None,
@@ -93,7 +96,7 @@ def uses_linear_maps(config: Config, space: Space) -> bool:
 def run_sweep(
     config: Config,
     space: Space,
-    data_source: Callable[[], PreparedData],
+    data_source: Callable[[], Folds],
     path: Path,
     *,
     study_name: str,
@@ -121,30 +124,31 @@ def run_sweep(
     if not resumed:
         require_new_folder(path, "--resume continues it" if folder.journal.is_file() else "")
     older = [] if from_sweep is None or resumed else trials_of(SweepFolder.open(from_sweep), config, space)
-    data = data_source()
+    folds = data_source()
     described = {
-        "space": space.text, "study_name": study_name, "data": data.sources, "fingerprint": data.fingerprint,
+        "space": space.text, "study_name": study_name, "data": folds[0].sources, "fingerprint": fingerprint(folds),
         "environment": environment(),
     }  # fmt: skip
     if resumed:
         folder.require_same(config, described)
-    linear_maps = {}
+    linear_maps = []
     if uses_linear_maps(config, space):
         say("fitting ridge regression between the platforms, once for all trials")
-        linear_maps = data.linear_maps
+        linear_maps = [data.linear_maps for data in folds]
     _set_ray_environment()
     from cpivae.tuning import engine  # imports Ray, which reads the environment once
 
     goal, n_trials, n_workers = config.tuning.goal(), config.tuning.n_trials, concurrent_trials(config)
     say("starting Ray on this machine; the first trials wait for it, and for their processes to load")
-    with engine.local_ray(data.nbytes):
+    with engine.local_ray(sum(data.nbytes for data in folds)):
         if not resumed:
             folder.create()
         with closing(Journal(folder.journal)) as journal:
             # After the journal is ours: another process may be running this sweep.
             folder.describe(config, described)
-            if linear_maps:
-                write_linear_maps(path, linear_maps)
+            for of_fold, where in zip(linear_maps, RunFiles.folds(path, len(folds)), strict=False):
+                where.mkdir(exist_ok=True)
+                write_linear_maps(where, of_fold)
             with sweep_progress(n_trials, goal) as listener:
                 ledger = Ledger(folder, goal, config.tuning.keep_weights, listener, journal)
                 ledger.replay(read_journal(folder.journal))
@@ -152,8 +156,8 @@ def run_sweep(
                     ledger.import_trial(*trial)
                 say(_beginning(config, ledger, n_workers))
                 stopper = Stopper(config.tuning, ledger)
-                task = engine.shared_trial(config, folder, study_name, data)
-                del data  # the workers have it in shared memory; a second copy here would serve nobody
+                task = engine.shared_trial(config, folder, study_name, folds)
+                del folds  # the workers have it in shared memory; a second copy here would serve nobody
                 try:
                     engine.run(config, space, task, ledger, study_name, n_workers, stopper)
                 except InterruptedSweepError:

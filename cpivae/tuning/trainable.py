@@ -13,7 +13,7 @@ from ray import tune
 
 from cpivae.config.load import with_values
 from cpivae.config.schema import Config
-from cpivae.data.prepare import PreparedData
+from cpivae.data.prepare import Folds
 from cpivae.errors import TrainingDivergedError
 from cpivae.files import write_text
 from cpivae.training.run import fit
@@ -32,8 +32,8 @@ class TrialTask:
     study_name: str
 
 
-def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> None:
-    """Train one proposal and report every epoch; ``data`` is shared memory, not a copy."""
+def run_trial(proposed: dict[str, Any], task: TrialTask, folds: Folds) -> None:
+    """Train one proposal and report every epoch; ``folds`` are shared memory, not a copy."""
     _clear_up()
     number = proposed["number"]
     error_file = task.folder.traceback(number)
@@ -49,7 +49,7 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, data: PreparedData) -> 
 
         fit(
             config,
-            data,
+            folds,
             task.folder.trials / trial_name(number),
             name=task.study_name,
             reporters=[lambda report: tune.report(keeper.result(report))],

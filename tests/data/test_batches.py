@@ -157,8 +157,8 @@ def test_arrays_from_shared_memory_need_not_be_writable(prepared: PreparedData) 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_loaders_deal_the_rows_of_their_split(prepared: PreparedData, split: str) -> None:
-    module = PairModule(prepared, batch_size=32, seed=1)
-    batches = list(getattr(module, f"{split}_dataloader")())
+    module = PairModule([prepared], batch_size=32, seeds=[1])
+    batches = [batch for (batch,) in getattr(module, f"{split}_dataloader")()]
     for platform in ("a", "b"):
         dealt_rows = np.concatenate([batch.targets[platform].numpy() for batch in batches])
         own = prepared.values[platform][prepared.rows(split)]
@@ -170,6 +170,6 @@ def test_loaders_deal_the_rows_of_their_split(prepared: PreparedData, split: str
 
 def test_both_platforms_of_a_batch_are_the_same_samples(prepared: PreparedData) -> None:
     number = {row.tobytes(): i for i, row in enumerate(prepared.values["a"])}
-    for batch in PairModule(prepared, batch_size=32, seed=1).train_dataloader():
+    for (batch,) in PairModule([prepared], batch_size=32, seeds=[1]).train_dataloader():
         rows = [number[row.tobytes()] for row in batch.targets["a"].numpy()]
         np.testing.assert_array_equal(batch.targets["b"].numpy(), prepared.values["b"][rows])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpivae.config.schema import DataSettings, LogTransform, LogTransforms, Splits
-from cpivae.data.prepare import PreparedData, prepare, read_and_prepare
+from cpivae.data.prepare import PreparedData, prepare, read_and_prepare, split_report
 from cpivae.data.tables import Pair, pair_from_frames
 from cpivae.errors import DataError
 
@@ -121,7 +121,7 @@ def test_a_feature_without_variance_in_training_rows_is_dropped() -> None:
     assert data.preprocessors["b"].dropped == {"b3": "all missing"}
     assert data.n_features == {"a": 4, "b": 6}
     assert data.values["a"].shape == data.observed["a"].shape == (N, 4)
-    assert data.report()[1:] == [
+    assert split_report([data])[1:] == [
         "warning: platform a: 1 features dropped (constant in training rows): a2",
         "warning: platform b: 1 features dropped (all missing in training rows): b3",
     ]
@@ -164,7 +164,7 @@ def test_rows_follow_the_ids_and_the_splits() -> None:
     assert data.splits.index.tolist() == frames["a"].index.tolist()
     rows = [data.rows(split) for split in ("train", "val", "test")]
     assert sorted(np.concatenate(rows)) == list(range(N))
-    assert data.report()[0] == "80 samples split into 56 train, 12 val, 12 test"
+    assert split_report([data])[0] == "80 samples split into 56 train, 12 val, 12 test"
 
 
 def test_the_order_of_the_rows_changes_no_row() -> None:
@@ -206,7 +206,7 @@ def test_files_are_recorded_with_what_the_join_dropped(tmp_path: Path) -> None:
     frames = tables()
     frames["a"].iloc[:60].to_csv(tmp_path / "a.csv")
     frames["b"].iloc[2:].to_csv(tmp_path / "b.csv")
-    data, lines = read_and_prepare({p: tmp_path / f"{p}.csv" for p in "ab"}, DataSettings())
+    (data,), lines = read_and_prepare({p: tmp_path / f"{p}.csv" for p in "ab"}, DataSettings())
     assert "58 shared samples" in lines
     assert lines[-1] == "58 samples split into 40 train, 9 val, 9 test"
     described = data.sources["platform_a"]
@@ -231,7 +231,7 @@ def test_no_patient_with_serial_samples_straddles_the_splits() -> None:
     chosen = DataSettings(
         groups="subject", samples_table=SERIAL_SAMPLES / "samples.csv", splits=Splits(train=0.6, val=0.2, test=0.2)
     )
-    data, _ = read_and_prepare({p: SERIAL_SAMPLES / f"platform_{p}.csv" for p in "ab"}, chosen)
+    (data,), _ = read_and_prepare({p: SERIAL_SAMPLES / f"platform_{p}.csv" for p in "ab"}, chosen)
     subjects = pd.read_csv(SERIAL_SAMPLES / "samples.csv", index_col=0, dtype=str)["subject"].loc[data.splits.index]
     assert subjects.duplicated().sum() > 50
     assert (data.splits.groupby(subjects).nunique() == 1).all()

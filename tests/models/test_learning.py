@@ -39,7 +39,7 @@ def test_it_learns(variant: str, decoder: str, prepared: PreparedData, tmp_path:
         },
         "learning test",
     )
-    reached = fit(config, prepared, tmp_path / "run", name="learning").folder.selected_epoch()
+    reached = fit(config, [prepared], tmp_path / "run", name="learning").folder.selected_epoch()
     asked = HARD.get(variant, HARD.get(decoder, 0.9))
     for source, target in (("b", "a"), ("a", "b")):
         by_ridge = ridge_correlation(prepared, source, target)

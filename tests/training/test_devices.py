@@ -25,7 +25,7 @@ SETTINGS = {"training__learning_rate": 0.01, "logging__tensorboard": True}
 @pytest.fixture(scope="module")
 def run(prepared: PreparedData, tiny_config: TinyConfig, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     config = tiny_config(hardware__devices=2, **SETTINGS)
-    return fit(config, prepared, tmp_path_factory.mktemp("outputs") / "run", name="exp")
+    return fit(config, [prepared], tmp_path_factory.mktemp("outputs") / "run", name="exp")
 
 
 def kinds_of_files(result: RunResult) -> set[str]:
@@ -36,7 +36,7 @@ def kinds_of_files(result: RunResult) -> set[str]:
 def test_the_run_folder_is_that_of_one_device(
     run: RunResult, prepared: PreparedData, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
-    alone = fit(tiny_config(**SETTINGS), prepared, tmp_path / "alone", name="exp")
+    alone = fit(tiny_config(**SETTINGS), [prepared], tmp_path / "alone", name="exp")
     assert kinds_of_files(run) == kinds_of_files(alone)
     assert list(run.folder.history().columns) == list(alone.folder.history().columns)
     assert set(run.test_metrics) == set(alone.test_metrics)
@@ -65,4 +65,4 @@ def test_a_diverged_run_says_so_in_one_sentence(
     config = tiny_config(hardware__devices=2, loss_weights__reconstruction=1e39)
     one_sentence = r"^training diverged in epoch 0: val_total_loss is (inf|nan)\. Try .*$"
     with pytest.raises(TrainingDivergedError, match=one_sentence):
-        fit(config, prepared, tmp_path / "run", name="exp")
+        fit(config, [prepared], tmp_path / "run", name="exp")

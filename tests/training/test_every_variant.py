@@ -46,7 +46,7 @@ every_kind = pytest.mark.parametrize("values", kinds(), ids=["-".join(values.val
 def train(tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path) -> Callable[..., RunResult]:
     def run(folder: str, *, resume_from: Path | None = None, **values: Any) -> RunResult:
         config = tiny_config(**{"model__latent_dim": 32, "training__max_epochs": 4} | values)
-        return fit(config, prepared, tmp_path / folder, name="exp", resume_from=resume_from)
+        return fit(config, [prepared], tmp_path / folder, name="exp", resume_from=resume_from)
 
     return run
 
@@ -91,7 +91,7 @@ def test_a_bundle_imputes_what_the_run_imputed(
         np.testing.assert_allclose(there.values, here.values, rtol=1e-6)
         np.testing.assert_allclose(there.latent, here.latent, rtol=1e-6)
         assert there.values.notna().all().all()
-    assert evaluate_test(run.folder.config(), prepared, run.folder) == pytest.approx(run.test_metrics, abs=1e-9)
+    assert evaluate_test(run.folder.config(), [prepared], run.folder) == pytest.approx(run.test_metrics, abs=1e-9)
 
 
 @every_kind
@@ -101,7 +101,7 @@ def test_other_precisions_train_without_nan(
 ) -> None:
     run = train("run", training__max_epochs=2, hardware__precision=precision, **values)
     assert np.isfinite(run.folder.history().to_numpy(dtype=float)).all()
-    weights = run.folder.weights()
+    weights = run.folder.weights()[0]
     assert all(torch.isfinite(w).all() for w in weights.values())
     assert {w.dtype for w in weights.values() if w.is_floating_point()} == {
         torch.float64 if precision == "64-true" else torch.float32
@@ -123,10 +123,10 @@ def test_pseudo_inputs_move_and_their_origin_is_disclosed(
 ) -> None:
     run = train("run", model__model_type="JointVAEVampPrior", training__learning_rate=0.01)
     rows = torch.from_numpy(prepared.values["a"][prepared.rows("train")])
-    learnt = run.folder.weights()["prior.pseudo_inputs.a"]
+    learnt = run.folder.weights()[0]["prior.pseudo_inputs.a"]
     nearest = torch.cdist(learnt, rows).min(dim=1).values
     assert nearest.min() > 0.1  # the noise they start with is of size 0.01 * sqrt(20)
-    unlearnt = train("still", model__model_type="JointVAEVampPrior", training__learning_rate=1e-9).folder.weights()
+    unlearnt = train("still", model__model_type="JointVAEVampPrior", training__learning_rate=1e-9).folder.weights()[0]
     assert torch.cdist(unlearnt["prior.pseudo_inputs.a"], rows).min(dim=1).values.max() < 0.1  # they began as rows
     (note,) = export_run(run.folder.path, tmp_path / "bundle")
     assert "began as scaled rows of training samples" in note

@@ -53,7 +53,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(
     tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path
 ) -> None:
     with pytest.raises(ResourceError, match=r"asks for 1 GPU.*this machine has 0.*accelerator to cpu"):
-        fit(tiny_config(hardware__accelerator="gpu"), prepared, tmp_path / "run", name="exp")
+        fit(tiny_config(hardware__accelerator="gpu"), [prepared], tmp_path / "run", name="exp")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,5 +66,5 @@ def test_a_run_computes_with_the_threads_it_names(
     tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path
 ) -> None:
     torch.set_num_threads(2)
-    fit(tiny_config(hardware__threads=1, training__max_epochs=1), prepared, tmp_path / "run", name="exp")
+    fit(tiny_config(hardware__threads=1, training__max_epochs=1), [prepared], tmp_path / "run", name="exp")
     assert torch.get_num_threads() == 1

@@ -177,7 +177,7 @@ def test_an_epoch_reports_every_metric(
     variant: str, prepared: PreparedData, tiny_config: Callable, tmp_path: Path
 ) -> None:
     config = tiny_config(model__model_type=variant, training__max_epochs=1)
-    result = fit(config, prepared, tmp_path / "run", name="x")
+    result = fit(config, [prepared], tmp_path / "run", name="x")
     terms = list(config.term_weights())
     losses = ["train_total_loss", *(f"train_{term}_loss" for term in terms)]
     reported = result.folder.history()

@@ -38,7 +38,7 @@ FIRST_IS_BEST = {
 def train(tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path) -> Train:
     def run(name: str, resume_from: Path | None = None, reporters: Any = None, **values: Any) -> RunResult:
         config = tiny_config(**{"training__max_epochs": 8} | values)
-        return fit(config, prepared, tmp_path / name, name="exp", resume_from=resume_from, reporters=reporters)
+        return fit(config, [prepared], tmp_path / name, name="exp", resume_from=resume_from, reporters=reporters)
 
     return run
 
@@ -47,7 +47,7 @@ def train(tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path) -> Tr
 def half(tiny_config: TinyConfig, prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """The first four of eight epochs; read only."""
     config = tiny_config(training__max_epochs=8, training__stop_epoch=4)
-    return fit(config, prepared, tmp_path_factory.mktemp("outputs") / "half", name="exp").folder
+    return fit(config, [prepared], tmp_path_factory.mktemp("outputs") / "half", name="exp").folder
 
 
 def metrics(folder: RunFolder) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def last_state(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 def assert_same_run(resumed: RunResult, whole: RunResult) -> None:
     pd.testing.assert_frame_equal(metrics(resumed.folder), metrics(whole.folder), rtol=0, atol=1e-6)
-    for state in (RunFolder.weights, last_state):
+    for state in (lambda folder: folder.weights()[0], last_state):
         mine, other = state(resumed.folder), state(whole.folder)
         assert mine.keys() == other.keys()
         assert all(torch.allclose(mine[name], other[name], rtol=0, atol=1e-6) for name in mine)
@@ -110,7 +110,7 @@ def test_an_earlier_best_epoch_stays_best(train: Train) -> None:
     resumed = train("resumed", **FIRST_IS_BEST, resume_from=half.folder.path / LAST)
     assert resumed.best_epoch == half.best_epoch == 0
     assert resumed.score == half.score
-    before, after = half.folder.weights(), resumed.folder.weights()
+    before, after = half.folder.weights()[0], resumed.folder.weights()[0]
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert [p.name for p in resumed.folder.checkpoints.glob("exp-*")] == [
         p.name for p in half.folder.checkpoints.glob("exp-*")
@@ -213,14 +213,14 @@ def test_other_tables_are_refused(
     config = tiny_config(training__max_epochs=8)
     fewer = prepare(pair_from_frames(frames), config.data)
     with pytest.raises(CheckpointError, match=r"20 in the checkpoint, 19 in the settings.*the same tables"):
-        fit(config, fewer, tmp_path / "refused", name="exp", resume_from=half.path / LAST)
+        fit(config, [fewer], tmp_path / "refused", name="exp", resume_from=half.path / LAST)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_of_a_trial_are_refused(
     train: Train, tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path
 ) -> None:
-    trial = fit(tiny_config(), prepared, tmp_path / "trial", name="exp", is_trial=True)
+    trial = fit(tiny_config(), [prepared], tmp_path / "trial", name="exp", is_trial=True)
     assert_refused(train, trial.folder.path / LAST, tmp_path, r"weights only.*Use a run's checkpoints/last\.ckpt")
 
 
@@ -285,7 +285,7 @@ def cut_off(tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path) -> 
 
     config = tiny_config(training__max_epochs=9, tuning__checkpoint_seconds=0)
     with pytest.raises(SystemExit):
-        fit(config, prepared, tmp_path / "cut_off", name="exp", reporters=[end], is_trial=True)
+        fit(config, [prepared], tmp_path / "cut_off", name="exp", reporters=[end], is_trial=True)
     return RunFolder(tmp_path / "cut_off")
 
 
@@ -293,11 +293,11 @@ def test_a_trial_goes_on_from_its_state_to_what_it_would_have_been(
     cut_off: RunFolder, tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path
 ) -> None:
     config = tiny_config(training__max_epochs=9, tuning__checkpoint_seconds=0)
-    whole = fit(config, prepared, tmp_path / "whole", name="exp", is_trial=True)
+    whole = fit(config, [prepared], tmp_path / "whole", name="exp", is_trial=True)
     replayed: list[pd.DataFrame] = []
     rest = fit(
         config,
-        prepared,
+        [prepared],
         tmp_path / "rest",
         name="exp",
         is_trial=True,
@@ -309,7 +309,7 @@ def test_a_trial_goes_on_from_its_state_to_what_it_would_have_been(
         rest.folder.history().drop(columns="seconds"), whole.folder.history().drop(columns="seconds"), atol=1e-6
     )
     assert (rest.score, rest.best_epoch) == (pytest.approx(whole.score, abs=1e-6), whole.best_epoch)
-    ours, theirs = rest.folder.weights(), whole.folder.weights()
+    ours, theirs = rest.folder.weights()[0], whole.folder.weights()[0]
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-6) for name in theirs)
     assert "test_metrics.json" not in {p.name for p in rest.folder.path.iterdir()}
 
@@ -322,8 +322,8 @@ def test_a_trial_that_is_stopped_while_it_is_replayed_leaves_a_whole_run_folder(
 
     config = tiny_config(training__max_epochs=9, tuning__checkpoint_seconds=0)
     with pytest.raises(SystemExit):
-        fit(config, prepared, tmp_path / "new", name="exp", is_trial=True, resume_from=cut_off.state, replay=stop)
+        fit(config, [prepared], tmp_path / "new", name="exp", is_trial=True, resume_from=cut_off.state, replay=stop)
     shutil.rmtree(cut_off.path)
     folder = RunFolder.open(tmp_path / "new")
     assert list(folder.history()["epoch"]) == [0, 1, 2, 3, 4, 5]
-    assert folder.weights()
+    assert folder.weights()[0]

@@ -23,7 +23,7 @@ from cpivae.data.preprocess import Preprocessor
 from cpivae.data.tables import Pair
 from cpivae.errors import CheckpointError, FolderError
 from cpivae.names import PLATFORMS
-from cpivae.training.folder import RunFolder, read_checkpoint
+from cpivae.training.folder import RunFolder, read_checkpoint, read_preprocessors
 from cpivae.training.run import RunResult, build_module, fit
 
 TinyConfig = Callable[..., Config]
@@ -62,7 +62,7 @@ def run(data: PreparedData, tiny_config: TinyConfig, tmp_path_factory: pytest.Te
     """Train once; the tests of this file only look."""
     histograms = {"logging__weight_histograms": True, "logging__gradient_histograms": True}
     path = tmp_path_factory.mktemp("outputs") / "exp" / "version_1"
-    return fit(tiny_config(**SETTINGS, **histograms), data, path, name="exp")
+    return fit(tiny_config(**SETTINGS, **histograms), [data], path, name="exp")
 
 
 def files(folder: Path) -> set[str]:
@@ -86,7 +86,7 @@ def test_a_run_leaves_exactly_the_files_of_the_contract(run: RunResult) -> None:
 def test_a_trial_leaves_the_same_but_for_the_test_metrics(
     data: PreparedData, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
-    fit(tiny_config(**SETTINGS), data, tmp_path / "run", name="exp", is_trial=True)
+    fit(tiny_config(**SETTINGS), [data], tmp_path / "run", name="exp", is_trial=True)
     plain, best, logs = split_by_pattern(files(tmp_path / "run"))
     assert plain == AFTER_TRAINING
     assert len(best) == 1
@@ -97,7 +97,7 @@ def test_a_trial_leaves_the_same_but_for_the_test_metrics(
 
 
 def test_logs_can_be_switched_off(data: PreparedData, tiny_config: TinyConfig, tmp_path: Path) -> None:
-    fit(tiny_config(**SETTINGS | {"logging__tensorboard": False}), data, tmp_path / "run", name="exp")
+    fit(tiny_config(**SETTINGS | {"logging__tensorboard": False}), [data], tmp_path / "run", name="exp")
     assert not (tmp_path / "run" / "tensorboard_logs").exists()
 
 
@@ -119,7 +119,7 @@ def test_as_many_checkpoints_are_kept_as_asked_for(data: PreparedData, tiny_conf
         callbacks__model_checkpoint={"monitor": "val_kl_divergence_loss", "mode": "max", "save_top_k": 2},
         training__max_epochs=4,
     )
-    result = fit(config, data, tmp_path / "run", name="exp")
+    result = fit(config, [data], tmp_path / "run", name="exp")
     names = split_by_pattern(files(result.folder.path))[1]
     scores = result.folder.history()["val_kl_divergence_loss"]
     kept = sorted(int(match[1]) for match in map(CHECKPOINT.fullmatch, names) if match)
@@ -158,7 +158,7 @@ def test_preprocessing_can_be_read_back(
     platform: str, run: RunResult, data: PreparedData, simulated_pair: Pair
 ) -> None:
     table = simulated_pair.frames[platform]
-    preprocessor = run.folder.preprocessors()[platform]
+    preprocessor = read_preprocessors(run.folder.path)[platform]
     assert preprocessor.features == list(table.columns)
     np.testing.assert_array_equal(preprocessor.transform(table.to_numpy()), data.values[platform])
 
@@ -190,9 +190,9 @@ def test_the_environment_says_what_ran_on_what(run: RunResult) -> None:
 
 
 def test_weights_fit_the_model(run: RunResult, data: PreparedData) -> None:
-    model = build_module(run.folder.config(), data).model
-    assert set(run.folder.weights()) == set(model.state_dict())
-    model.load_state_dict(run.folder.weights())
+    model = build_module(run.folder.config(), [data]).each()[0].model
+    assert set(run.folder.weights()[0]) == set(model.state_dict())
+    model.load_state_dict(run.folder.weights()[0])
 
 
 # TensorBoard
@@ -226,11 +226,11 @@ def test_tensorboard_shows_histograms_on_request(
     run: RunResult, events: EventAccumulator, data: PreparedData, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
     shown = set(events.Tags()["histograms"])
-    parameters = {name for name, _ in build_module(run.folder.config(), data).named_parameters()}
+    parameters = {name for name, _ in build_module(run.folder.config(), [data]).named_parameters()}
     assert shown == {f"{kind}/{name}" for kind in ("weights", "gradients") for name in parameters}
     assert all(len(events.Histograms(name)) == 3 for name in shown)
 
-    fit(tiny_config(**SETTINGS, logging__weight_histograms=True), data, tmp_path / "run", name="exp")
+    fit(tiny_config(**SETTINGS, logging__weight_histograms=True), [data], tmp_path / "run", name="exp")
     assert set(read_events(tmp_path / "run").Tags()["histograms"]) == {f"weights/{name}" for name in parameters}
 
 
@@ -241,7 +241,7 @@ def test_tensorboard_shows_histograms_on_request(
 def test_an_unfinished_folder_says_what_it_lacks(
     lost: str, data: PreparedData, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
-    folder = RunFolder.create(tmp_path / "run", tiny_config(), data)
+    folder = RunFolder.create(tmp_path / "run", tiny_config(), [data])
     assert files(folder.path) == BEFORE_TRAINING
     folder.final_model.touch()
     assert RunFolder.open(folder.path) == folder

@@ -53,7 +53,7 @@ def sweep(path, space, *, say=print, resume=False, from_sweep=None, base=None, *
     data = prepare(pair_from_frames(linear_pair()), config.data)
     made = make_space(space, config, "space")
     return run_sweep(
-        config, made, lambda: data, path, study_name="study", say=say, resume=resume, from_sweep=from_sweep
+        config, made, lambda: [data], path, study_name="study", say=say, resume=resume, from_sweep=from_sweep
     )
 
 
@@ -154,7 +154,7 @@ def test_a_sweep_over_all_architectures_runs_as_any_other(tmp_path):
     assert len(maps) == 1, "one file, linked, however many trials"
     config = load_config(done.folder.best_config)
     data = prepare(pair_from_frames(linear_pair()), config.data)
-    again = fit(config, data, tmp_path / "again", name="again")
+    again = fit(config, [data], tmp_path / "again", name="again")
     assert again.score == pytest.approx(done.best.score, abs=1e-6)
     bundle = tmp_path / "bundle"
     export_run(again.folder.path, bundle)
@@ -179,7 +179,7 @@ def test_the_settings_of_a_stopped_trial_repeat_it_to_the_epoch(finished, tmp_pa
     config = load_config(folder.best_config)
     folder.best_config.write_text(winners)
     assert config.training.stop_epoch == stopped.epochs < config.training.max_epochs
-    run = fit(config, prepare(pair_from_frames(linear_pair()), config.data), tmp_path / "again", name="again")
+    run = fit(config, [prepare(pair_from_frames(linear_pair()), config.data)], tmp_path / "again", name="again")
     assert (run.epochs, run.best_epoch) == (stopped.epochs, stopped.best_epoch)
     assert run.score == pytest.approx(stopped.score, abs=1e-6)
 
