@@ -30,6 +30,15 @@ class ConfigError(CpivaeError):
         return [f"{self.source}: {len(self.problems)} problems", *(f"  - {p}" for p in self.problems)]
 
 
+class PreflightError(CpivaeError):
+    """A command that would not run; ``problems`` holds one line for each reason."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        many = [f"{len(self.problems)} problems", *(f"  - {p}" for p in self.problems)]
+        super().__init__("\n".join(self.problems if len(self.problems) == 1 else many))
+
+
 class DataError(CpivaeError):
     """A table that cannot be read, or two tables that do not fit together."""
 

@@ -18,9 +18,10 @@ from cpivae.training.folder import RunFolder, read_preprocessors, write_preproce
 from cpivae.training.linear_skip import read_linear_maps, write_linear_maps
 
 
-def export_run(run: Path, output: Path) -> list[str]:
+def export_run(run: Path, output: Path, confirmed: dict[str, Any] | None = None) -> list[str]:
     """Pack a run's selected epoch into the new folder ``output``, whole or not at all.
 
+    ``confirmed``: what a second look at the run's settings has found; see ``SweepFolder.confirmation``.
     Returns what the person who shares the bundle should know.
 
     Raises
@@ -30,7 +31,7 @@ def export_run(run: Path, output: Path) -> list[str]:
     """
     folder = RunFolder.open(run)
     config = _without_private_paths(folder.config())
-    metrics, fitted = _metrics(folder, config), folder.folds()
+    metrics, fitted = _metrics(folder, config) | {"confirmed": confirmed or {}}, folder.folds()
     preprocessors = read_preprocessors(fitted[0])
     with folder_written_whole(output) as beside:
         write_text(beside / RunFiles.CONFIG, to_yaml(config))
@@ -83,10 +84,7 @@ def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: 
     )
     if variant.discloses:
         disclosed += f"\nWhat {config.model.model_type} tells of its training samples: {variant.discloses}.\n"
-    tested = "" if metrics["test"] else (
-        "\nThe validation samples chose this model, so its scores there are too good by some unknown amount; "
-        "no test samples have been looked at.\n"
-    )  # fmt: skip
+    tested = _told_of_tests(metrics)
     return f"""# {config.model.model_type}: {known["a"]} features of platform A, {known["b"]} of platform B
 
 {variant.summary} ({variant.paper}).
@@ -112,6 +110,26 @@ Written by cpivae {cpivae.__version__}; all settings are in `config.yaml`.
 """
 
 
+def _told_of_tests(metrics: dict[str, Any]) -> str:
+    """Say how far the scores can be trusted."""
+    confirmed = metrics["confirmed"]
+    if confirmed:
+        own = next(c for c in confirmed["candidates"] if c["trial"] == confirmed["winner"])
+        score = own["score"]
+        return (
+            f"\nConfirmed: {confirmed['metric']} {score['mean']:.3f} (95 % interval {score['low']:.3f} to "
+            f"{score['high']:.3f}) over {confirmed['seeds']} seeds x {confirmed['folds']} folds that the search had "
+            f"not used; the search itself had said {own['search_score']:.3f}. The test samples were looked at once, "
+            "after that.\n"
+        )
+    if metrics["test"]:
+        return ""
+    return (
+        "\nThe validation samples chose this model, so its scores there are too good by some unknown amount; "
+        "no test samples have been looked at.\n"
+    )
+
+
 def _training_rows_inside(preprocessors: dict[str, Preprocessor]) -> int:
     return max(p.training_rows_inside for p in preprocessors.values())
 
@@ -119,12 +137,11 @@ def _training_rows_inside(preprocessors: dict[str, Preprocessor]) -> int:
 def _metrics(folder: RunFolder, config: Config) -> dict[str, Any]:
     """Return the selected epoch's validation metrics, and the test metrics where the run has them."""
     row = folder.selected_epoch()
-    test = folder.path / RunFiles.TEST_METRICS
     return {
         "epoch": int(row["epoch"]),
         "selected_by": config.callbacks.model_checkpoint.monitor,
         "validation": {str(name): float(row[name]) for name in row.index if str(name).startswith("val_")},
-        "test": json.loads(test.read_text(encoding="utf-8")) if test.is_file() else {},
+        "test": folder.test_metrics(),
     }
 
 

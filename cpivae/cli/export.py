@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,18 +26,23 @@ def export(
 
     from cpivae.export import export_run
 
-    run = experiment_dir if sweep is None else _run_of(sweep, trial)
-    assert run is not None
-    notes = export_run(run, output)
+    confirmed: dict[str, Any] = {}
+    if sweep is None:
+        assert experiment_dir is not None
+        run = experiment_dir
+    else:
+        run, confirmed = _run_of(sweep, trial)
+    notes = export_run(run, output, confirmed)
     print("\n".join([f"exported {run} to {output}", *notes]))
 
 
-def _run_of(sweep: Path, trial: int | None) -> Path:
+def _run_of(sweep: Path, trial: int | None) -> tuple[Path, dict[str, Any]]:
+    """Return the run folder of a trial, and what is confirmed of it."""
     from cpivae.tuning.folder import SweepFolder
 
     folder = SweepFolder.open(sweep)
     if trial is None:
-        return folder.trial(folder.best()).path
+        return folder.trial(folder.best()).path, folder.confirmation()
     known = {record.number: record for record in folder.records()}
     if trial not in known:
         raise CpivaeError(f"{sweep} has no trial {trial}; it has {len(known)}, numbered from 0 (see trials.csv).")
@@ -47,4 +52,4 @@ def _run_of(sweep: Path, trial: int | None) -> Path:
             f"the weights of trial {trial} ({known[trial].state}) were not kept; tuning.keep_weights is "
             f"{folder.config().tuning.keep_weights}. Train it again with --config {run.path / 'config.yaml'}"
         )
-    return run.path
+    return run.path, {}

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
+from cpivae.cli.check import check
+from cpivae.cli.confirm import confirm
 from cpivae.cli.example import example
 from cpivae.cli.export import export
 from cpivae.cli.impute import impute
@@ -25,6 +27,8 @@ app = typer.Typer(
 )
 app.command()(tune)
 app.command()(train)
+app.command()(check)
+app.command()(confirm)
 app.command()(export)
 app.command()(impute)
 app.command()(models)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
@@ -27,6 +31,53 @@ def hours(value: str) -> float:
     if match is None or float(match[1]) == 0:
         raise typer.BadParameter(f"{value!r} is no duration; write 90m, 2h or 1d")
     return float(match[1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "": 1.0, "d": 24.0}[match[2]]
+
+
+Options = TypeVar("Options")
+
+
+def taking(options: type[Options]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command every field of a dataclass as an option; it is called with the dataclass, then with its own."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = inspect.signature(options).parameters
+        own = dict(list(inspect.signature(command).parameters.items())[1:])
+        types = get_type_hints(options, include_extras=True) | get_type_hints(command, include_extras=True)
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            chosen = options(**{name: given.pop(name) for name in shared})
+            command(chosen, **given)
+
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=types[name])
+            for name, parameter in {**shared, **own}.items()
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+RUNS = Path("outputs")
+"""Where runs are kept, unless ``--output_dir`` says otherwise."""
+ExperimentName = Annotated[
+    str, typer.Option("--experiment_name", callback=plain_name, help="Folder of the experiment.")
+]
+EXPERIMENT = "joint_vae_experiment"
+Version = Annotated[
+    str | None, typer.Option("--version", help="Folder of this run.", show_default="version_YYYYMMDD-HHMMSS")
+]
+Replicas = Annotated[
+    int | None,
+    typer.Option("--replicas", min=1, help="Models trained side by side from different seeds.", show_default="1"),
+]
+
+
+def run_folder(output_dir: Path, experiment_name: str, version: str | None) -> Path:
+    """Return the folder of a run; without a version, one named by the time."""
+    return output_dir / experiment_name / plain_name(version or f"version_{datetime.now():%Y%m%d-%H%M%S}")
 
 
 ConfigFile = Annotated[str, typer.Option("--config", help="Settings: a YAML file, or the name of a shipped one.")]

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cpivae.cli.options import ConfigFile, PlatformA, PlatformB, Set, Transpose, load_settings, plain_name
+from cpivae.cli.options import (
+    EXPERIMENT,
+    RUNS,
+    ConfigFile,
+    ExperimentName,
+    PlatformA,
+    PlatformB,
+    Replicas,
+    Set,
+    Transpose,
+    Version,
+    load_settings,
+    run_folder,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from cpivae.training.callbacks import EpochReport
@@ -19,23 +31,16 @@ def train(
     config: ConfigFile,
     platform_a: PlatformA,
     platform_b: PlatformB,
-    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where experiments are kept.")] = Path("outputs"),
-    experiment_name: Annotated[
-        str, typer.Option("--experiment_name", callback=plain_name, help="Folder of the experiment.")
-    ] = "joint_vae_experiment",
-    version: Annotated[
-        str | None, typer.Option("--version", help="Folder of this run.", show_default="version_YYYYMMDD-HHMMSS")
-    ] = None,
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Where experiments are kept.")] = RUNS,
+    experiment_name: ExperimentName = EXPERIMENT,
+    version: Version = None,
     resume_from_checkpoint: Annotated[
         Path | None, typer.Option("--resume_from_checkpoint", help="Continue from a run's checkpoints/last.ckpt.")
     ] = None,
     fast_dev_run: Annotated[
         bool, typer.Option("--fast_dev_run", help="Try one batch of training and validation and leave nothing.")
     ] = False,
-    replicas: Annotated[
-        int | None,
-        typer.Option("--replicas", min=1, help="Models trained side by side from different seeds.", show_default="1"),
-    ] = None,
+    replicas: Replicas = None,
     transpose: Transpose = False,
     set: Set = None,
 ) -> None:
@@ -47,8 +52,7 @@ def train(
     from cpivae.files import require_new_folder
     from cpivae.training.run import build_module, count_parameters, fit, try_one_batch
 
-    version = plain_name(version or f"version_{datetime.now():%Y%m%d-%H%M%S}")
-    path = output_dir / experiment_name / version
+    path = run_folder(output_dir, experiment_name, version)
     require_new_folder(path)
     folds, lines = read_and_prepare({"a": platform_a, "b": platform_b}, settings.data)
     print("\n".join(lines))

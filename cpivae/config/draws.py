@@ -57,3 +57,24 @@ def sample(n: int, seed: int = 0) -> Iterator[Corner | Dice]:
     yield from (Corner(0), Corner(-1))
     dice = Dice(seed)
     yield from (dice for _ in range(n))
+
+
+class Leaning(Dice):
+    """Proposes the smallest (or largest) of all that has a size, and anything of what has none."""
+
+    def __init__(self, end: int, seed: int) -> None:
+        super().__init__(seed)
+        self.corner = Corner(end)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        if all(isinstance(choice, int | float) for choice in choices):
+            return self.corner.suggest_categorical(name, sorted(choices))
+        return super().suggest_categorical(name, choices)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, /, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return self.corner.suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, /, *, step: int = 1, log: bool = False) -> int:
+        return self.corner.suggest_int(name, low, high, step=step, log=log)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, Strict, create_model, model_validator
 
 from cpivae.config.base import LossWeights, Mode, ModelSettings, Section
-from cpivae.config.tuning import DEFAULT_GRACE, TuningSettings
+from cpivae.config.tuning import DEFAULT_GRACE, GRACE_AFTER_RAMPS, TuningSettings
 from cpivae.config.variants import load_variant, variant_name
 from cpivae.errors import did_you_mean
 from cpivae.names import Goal, metric_keys, natural_mode
@@ -244,7 +244,10 @@ class Config(Section):
     def grace_period(self) -> int:
         """Return the epochs that ASHA lets every trial run."""
         tuning = self.tuning
-        return min(tuning.asha.grace_period or max(DEFAULT_GRACE, self.epochs_of_ramps() + 3), tuning.max_epochs)
+        return min(
+            tuning.asha.grace_period or max(DEFAULT_GRACE, self.epochs_of_ramps() + GRACE_AFTER_RAMPS),
+            tuning.max_epochs,
+        )
 
     def n_replicas(self) -> int:
         """Return how many models a run trains side by side."""

@@ -9,6 +9,8 @@ from pydantic import Field
 from cpivae.config.base import Mode, Section
 from cpivae.names import Goal, natural_mode
 
+GRACE_AFTER_RAMPS = 3
+"""Epochs that trials run at least when all weights have risen, before they are compared."""
 DEFAULT_GRACE = 8
 """Epochs after which correlations of most models tell good settings from bad ones."""
 
@@ -60,6 +62,8 @@ class TuningSettings(Section):
     """GPU hours of all trials after which the sweep ends; null for no limit."""
     patience: int | None = Field(None, ge=1)
     """Trials that may end one after the other without a new best before the sweep ends; null for no limit."""
+    timeout_minutes: float | None = Field(60, gt=0)
+    """Minutes that a trial may go without finishing an epoch before it is given up; null for no limit."""
     checkpoint_seconds: float = Field(30, ge=0)
     """How often a trial's full state is kept, for going on after an interruption; 0 for every epoch."""
     keep_weights: int | None = Field(None, ge=1)

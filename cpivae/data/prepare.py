@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -68,6 +68,20 @@ class PreparedData:
         features = [p.features for p in self.preprocessors.values()]
         described = json.dumps([list(self.splits.items()), features, files])
         return hashlib.sha256(described.encode()).hexdigest()
+
+    def few(self, most: Mapping[Split, int]) -> PreparedData:
+        """Return so many rows of each split at most, and none of a split that is not named; what is fitted stays."""
+        rows = np.sort(np.concatenate([self.rows(split)[:n] for split, n in most.items()]))
+        chosen = replace(
+            self,
+            splits=self.splits.iloc[rows],
+            values={platform: values[rows] for platform, values in self.values.items()},
+            observed={platform: mask[rows] for platform, mask in self.observed.items()},
+            groups=None,
+        )
+        if "linear_maps" in self.__dict__:
+            chosen.__dict__["linear_maps"] = self.linear_maps
+        return chosen
 
     @property
     def nbytes(self) -> int:

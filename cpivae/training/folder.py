@@ -125,6 +125,12 @@ class RunFolder:
         path = self.path / RunFiles.REPLICAS
         return pd.read_csv(path) if path.is_file() else self.history().assign(replica=0)
 
+    def test_metrics(self) -> dict[str, float]:
+        """Return the scores on the test samples; nothing while these have not been looked at."""
+        path = self.path / RunFiles.TEST_METRICS
+        metrics: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return metrics
+
     def weights(self) -> list[dict[str, torch.Tensor]]:
         """Return every replica's weights at the selected epoch."""
         state = read_checkpoint(self.final_model)["state_dict"]

@@ -176,6 +176,28 @@ def try_one_batch(config: Config, folds: Folds) -> PairLightning:
     return module
 
 
+def try_batches(config: Config, folds: Folds, n_batches: int, timer: Callback) -> None:
+    """Train on so many batches and validate as many, writing nothing; ``timer`` hears of each.
+
+    Raises
+    ------
+    MetricError
+        The metric that chooses the epoch is not among what the epoch reports.
+    """
+    module = build_module(config, folds)
+    torch.set_num_threads(config.hardware.threads or 1)
+    with _quiet_lightning():
+        trainer = _trainer(
+            config,
+            fast_dev_run=n_batches,
+            callbacks=[timer],
+            gradient_clip_val=config.training.gradient_clip_val,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(module, datamodule=_batches(config, folds))
+    cb.reported(trainer.callback_metrics, config.callbacks.model_checkpoint.monitor)
+
+
 def evaluate_test(config: Config, folds: Folds, folder: RunFolder) -> dict[str, float]:
     """Score the selected epoch's weights on the test split, if there is one, and write ``test_metrics.json``."""
     if len(folds[0].rows("test")) == 0:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from cpivae.training.hardware import cpus, gpus
 from cpivae.tuning.budget import Stopper
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.ledger import Ledger
-from cpivae.tuning.record import trial_name
+from cpivae.tuning.record import Proposal, trial_name
 from cpivae.tuning.referee import Referee
 from cpivae.tuning.reporting import SCORE
 from cpivae.tuning.searcher import Proposer
@@ -51,10 +51,11 @@ def run(
     study_name: str,
     n_workers: int,
     stopper: Stopper,
+    proposals: Sequence[Proposal] = (),
 ) -> None:
     """Run the sweep's trials until all have ended, the stopper or the user ends it; the ledger has what happened."""
     tuning, folder = config.tuning, ledger.folder
-    searcher, referee = Proposer(space, config, ledger), Referee(config, ledger)
+    searcher, referee = Proposer(space, config, ledger, proposals), Referee(config, ledger)
     shutil.rmtree(folder.ray, ignore_errors=True)  # an earlier process's snapshots
     tuner = tune.Tuner(
         tune.with_resources(trial, lambda proposed: _resources(tuning, alone=proposed["alone"])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from cpivae.names import Goal, RunFiles
 from cpivae.training.folder import RunFolder
 from cpivae.training.resume import has_whole_state
 from cpivae.tuning.record import Failure, TrialRecord, best_of, ranked, read_trials, trial_name, write_trials
+from cpivae.tuning.watch import time_out
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,25 @@ class SweepFolder:
         return self.path / "best"
 
     @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
     def study(self) -> Path:
         return self.path / "study.db"
 
     @property
     def ray(self) -> Path:
         return self.path / "ray"
+
+    @property
+    def confirming(self) -> Path:
+        """The sweep in which the best trials are trained again; see :mod:`cpivae.tuning.confirm`."""
+        return self.path / "confirm"
+
+    @property
+    def confirmation_file(self) -> Path:
+        return self.path / "confirmed.json"
 
     @property
     def journal(self) -> Path:
@@ -79,9 +94,12 @@ class SweepFolder:
     def cause_of_failure(self, number: int) -> tuple[Failure, str]:
         """Return the class of a failure and the last line of its traceback, which a lost worker cannot leave."""
         try:
-            line = self.traceback(number).read_text(encoding="utf-8").strip().splitlines()[-1]
+            text = self.traceback(number).read_text(encoding="utf-8").strip()
+            line = text.splitlines()[-1]
         except (OSError, IndexError):
             return "lost_worker", "its worker process died"
+        if told := time_out(text):
+            return "timed_out", told
         kind = line.partition(":")[0].rpartition(".")[2]
         return ("out_of_memory" if kind in ("OutOfMemoryError", "MemoryError") else "code_error"), line
 
@@ -136,6 +154,8 @@ class SweepFolder:
         began_with = then.get("config", {}).get("tuning", {}).get("n_trials", 0)
         if plain["tuning"]["n_trials"] < began_with:
             told.append(f"tuning.n_trials: {began_with} then, {plain['tuning']['n_trials']} now; it may only grow")
+        if then.get("proposals", []) != described["proposals"]:
+            told.append("the trials to be looked at again are others")
         if told:
             raise FolderError(
                 f"{self.path} cannot be resumed with this command, because trials of both could not be compared:\n"
@@ -154,9 +174,19 @@ class SweepFolder:
         """Return all trials."""
         return read_trials(self.trials_file)
 
+    def confirmation(self) -> dict[str, Any]:
+        """Return what ``confirm`` has found; nothing where it has not been asked, or trials have ended since."""
+        if not self.confirmation_file.is_file():
+            return {}
+        found: dict[str, Any] = json.loads(self.confirmation_file.read_text(encoding="utf-8"))
+        return found if found["n_trials"] == ended(self.records()) else {}
+
     def best(self) -> TrialRecord:
-        """Return the best trial, by the one selection rule."""
-        return best_of(self.records(), self.goal())
+        """Return the confirmed winner where there is one, otherwise the best trial by the one selection rule."""
+        records, confirmed = self.records(), self.confirmation()
+        if confirmed:
+            return next(r for r in records if r.number == confirmed["winner"])
+        return best_of(records, self.goal())
 
     def write_trials(self, records: list[TrialRecord]) -> None:
         """Write ``trials.csv``."""
@@ -179,11 +209,17 @@ class SweepFolder:
                     weights.unlink(missing_ok=True)
 
 
+def ended(records: list[TrialRecord]) -> int:
+    """Count the trials that nothing more will happen to."""
+    return sum(r.state not in ("running", "interrupted") for r in records)
+
+
 _MAY_CHANGE = (
     "tuning.n_trials",
     "tuning.max_concurrent",
     "tuning.keep_weights",
     "tuning.checkpoint_seconds",
+    "tuning.timeout_minutes",
     "tuning.time_budget",
     "tuning.gpu_hours",
     "tuning.patience",

@@ -86,11 +86,12 @@ class Ledger:
         """Note that a worker has taken a trial on."""
         self._note("began", trial=number)
 
-    def epoch(self, number: int, epoch: int, score: float, best_epoch: int) -> bool:
+    def epoch(self, number: int, epoch: int, score: float, best_epoch: int, score_sd: float | None = None) -> bool:
         """Note an epoch, and say whether it is news: a resumed trial may repeat what is known."""
         if epoch in self.courses[number].scores:
             return False
-        self._note("epoch", trial=number, epoch=epoch, score=score, best_epoch=best_epoch, lasting=False)
+        spread = {} if score_sd is None else {"score_sd": score_sd}
+        self._note("epoch", trial=number, epoch=epoch, score=score, best_epoch=best_epoch, **spread, lasting=False)
         return True
 
     def end(self, number: int, state: State, failure: Failure = "", error: str = "") -> None:
@@ -148,6 +149,7 @@ class Ledger:
             course.scores[event["epoch"]] = event["score"]
             course.lost_workers = 0
             record.epochs, record.score, record.best_epoch = event["epoch"] + 1, event["score"], event["best_epoch"]
+            record.score_sd = event.get("score_sd")
         elif kind == "lost_worker":
             course.lost_workers += 1
         elif kind == "out_of_memory":
@@ -156,4 +158,4 @@ class Ledger:
             self.order_of_ends.append(record.number)
             record.state, record.failure, record.error = event["state"], event["failure"], event["error"]
             if record.failure:
-                record.score, record.best_epoch = None, None
+                record.score, record.score_sd, record.best_epoch = None, None, None

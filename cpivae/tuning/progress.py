@@ -36,6 +36,8 @@ def sweep_progress(n_trials: int, goal: Goal) -> Iterator[Listener]:
 
 def _line(record: TrialRecord, records: list[TrialRecord], goal: Goal) -> str:
     score = f"{record.score:.4f}" if record.score is not None else "   -  "
+    if record.score_sd is not None:
+        score += f" (sd {record.score_sd:.4f})"
     best = ranked(records, goal)
     leader = f"best {best[0].score:.4f} (trial {best[0].number})" if best else "no score yet"
     why = f"  {record.error[:120]}" if record.error else ""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -24,10 +24,23 @@ SCORED: tuple[State, ...] = ("complete", "stopped", "interrupted")
 BASE = "base config"
 """Origin of the first trial."""
 
-Failure = Literal["", "diverged", "out_of_memory", "lost_worker", "code_error"]
-"""Why a trial has no score: a loss no longer finite, no room in memory, a process that is gone, an exception."""
+Failure = Literal["", "diverged", "out_of_memory", "lost_worker", "timed_out", "code_error"]
+"""Why a trial has no score: a loss no longer finite, no room in memory, a process that is gone, one that hung, an
+exception."""
 
-_COLUMNS = ("trial", "origin", "state", "score", "best_epoch", "epochs", "seconds", "folder", "failure", "error")
+_COLUMNS = (
+    "trial",
+    "origin",
+    "state",
+    "score",
+    "score_sd",
+    "best_epoch",
+    "epochs",
+    "seconds",
+    "folder",
+    "failure",
+    "error",
+)
 _VALUE_PREFIX = "setting:"
 
 
@@ -41,6 +54,8 @@ class TrialRecord:
     state: State = "running"
     score: float | None = None
     """The metric at the best epoch so far; that epoch's weights are kept."""
+    score_sd: float | None = None
+    """Its standard deviation over the trial's folds; none for a plain split."""
     best_epoch: int | None = None
     epochs: int = 0
     seconds: float = 0.0
@@ -54,6 +69,15 @@ class TrialRecord:
     def folder(self) -> str:
         """Name of the trial's run folder below ``trials/``."""
         return trial_name(self.number)
+
+
+class Proposal(NamedTuple):
+    """Settings to try that no sampler has proposed."""
+
+    values: dict[str, Any]
+    origin: str
+    seed: int | None = None
+    """None for the sweep's seed + number of the trial."""
 
 
 Listener = Callable[[TrialRecord, list[TrialRecord]], None]
@@ -99,6 +123,7 @@ def write_trials(records: Iterable[TrialRecord], path: Path) -> None:
             "trial": r.number,
             "state": r.state,
             "score": r.score,
+            "score_sd": r.score_sd,
             "best_epoch": r.best_epoch,
             "epochs": r.epochs,
             "seconds": round(r.seconds, 3),
@@ -144,6 +169,7 @@ def _record(row: dict[Any, Any]) -> TrialRecord:
         },
         state=row["state"],
         score=None if "score" not in present else float(present["score"]),
+        score_sd=None if "score_sd" not in present else float(present["score_sd"]),
         best_epoch=None if "best_epoch" not in present else int(present["best_epoch"]),
         epochs=int(row["epochs"]),
         seconds=float(row["seconds"]),

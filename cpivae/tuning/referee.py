@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from cpivae.config.schema import Config
 from cpivae.tuning.ledger import Course, Ledger
 from cpivae.tuning.record import BASE
-from cpivae.tuning.reporting import BEST_EPOCH, DIVERGED, EPOCH, LAST, SCORE
+from cpivae.tuning.reporting import BEST_EPOCH, DIVERGED, EPOCH, LAST, SCORE, SCORE_SD
 
 _EPOCHS = "epochs"
 
@@ -66,7 +67,11 @@ class Referee(FIFOScheduler):
         number = trial.config["number"]
         if result[DIVERGED]:
             return str(TrialScheduler.CONTINUE)  # it ends by itself
-        news = self.ledger.epoch(number, int(result[EPOCH]), float(result[SCORE]), int(result[BEST_EPOCH]))
+        sd = float(result[SCORE_SD])
+        of_replicas = None if math.isnan(sd) else sd
+        news = self.ledger.epoch(
+            number, int(result[EPOCH]), float(result[SCORE]), int(result[BEST_EPOCH]), score_sd=of_replicas
+        )
         decision = self._ask(number, int(result[EPOCH]), float(result[SCORE])) if news else TrialScheduler.CONTINUE
         # The base config runs to its end: what tuning has gained over it would be untrue of a trial cut short.
         goes_on = result[LAST] or self.ledger.courses[number].record.origin == BASE

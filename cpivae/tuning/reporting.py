@@ -7,11 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from cpivae.names import Goal
+from cpivae.names import Goal, sd_of
 from cpivae.training.callbacks import EpochReport, reported
 
 SCORE = "score"
 """The metric at the best epoch so far: what ASHA, Optuna and people compare."""
+SCORE_SD = "score_sd"
+"""The standard deviation of the metric over the trial's replicas in that epoch; NaN where there is one."""
 BEST_EPOCH = "best_epoch"
 EPOCH = "epoch"
 LAST = "last"
@@ -24,7 +26,7 @@ class ScoreKeeper:
 
     def __init__(self, goal: Goal) -> None:
         self.goal = goal
-        self.score, self.best_epoch, self.epoch = float("nan"), -1, -1
+        self.score, self.score_sd, self.best_epoch, self.epoch = float("nan"), float("nan"), -1, -1
 
     def result(self, report: EpochReport) -> dict[str, Any]:
         """Return the result of an epoch.
@@ -38,6 +40,7 @@ class ScoreKeeper:
         self.epoch = report.epoch
         if self.goal.better(value, self.score):
             self.score, self.best_epoch = value, report.epoch
+            self.score_sd = report.metrics.get(sd_of(self.goal.metric), float("nan"))
         return {**report.metrics, **self._summary(), LAST: report.last, DIVERGED: False}
 
     def replay(self, history: pd.DataFrame, after: int) -> Iterator[dict[str, Any]]:
@@ -54,4 +57,4 @@ class ScoreKeeper:
         return {**self._summary(), LAST: True, DIVERGED: True}
 
     def _summary(self) -> dict[str, Any]:
-        return {SCORE: self.score, BEST_EPOCH: self.best_epoch, EPOCH: self.epoch}
+        return {SCORE: self.score, SCORE_SD: self.score_sd, BEST_EPOCH: self.best_epoch, EPOCH: self.epoch}

@@ -8,6 +8,7 @@ as the ledger has it, and makes the study from the ledger when a sweep is resume
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from cpivae.config.space import Space
 from cpivae.files import written_whole
 from cpivae.tuning.fitting import params_of
 from cpivae.tuning.ledger import Course, Ledger
-from cpivae.tuning.record import BASE, State, TrialRecord
+from cpivae.tuning.record import BASE, Proposal, State, TrialRecord
 from cpivae.tuning.reporting import SCORE
 from cpivae.tuning.samplers import IN_SEQUENCE, make_sampler
 
@@ -37,14 +38,15 @@ BEST_OF_OLDER = 3
 class Proposer(Searcher):
     """Proposes settings from a space and learns from the scores of trials."""
 
-    def __init__(self, space: Space, config: Config, ledger: Ledger) -> None:
+    def __init__(self, space: Space, config: Config, ledger: Ledger, listed: Sequence[Proposal] = ()) -> None:
+        """``listed``: what to try instead of what a sampler proposes."""
         tuning, goal = config.tuning, config.tuning.goal()
         super().__init__(metric=SCORE, mode=goal.mode)
         self.space, self.config, self.ledger = space, config, ledger
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(direction="maximize" if goal.mode == "max" else "minimize")
         self.sequence = make_sampler(tuning, len(ledger.courses))
-        self.first = deque(first_proposals(config, ledger)[len(ledger.courses) :])
+        self.first = deque([*(listed or first_proposals(config, ledger))][len(ledger.courses) :])
         self.waiting: deque[int] = deque()
         self.numbers: dict[str, int] = {}
         self.open: dict[int, optuna.Trial | None] = {}
@@ -106,8 +108,8 @@ class Proposer(Searcher):
     def _propose(self, number: int) -> Course:
         seed = self.config.tuning.seed + number
         if self.first:
-            values, origin = self.first.popleft()
-            course = self.ledger.propose(number, values, seed, origin)
+            given = self.first.popleft()
+            course = self.ledger.propose(number, given.values, seed if given.seed is None else given.seed, given.origin)
             self.open[number] = self._enter(course.record)
             return course
         # A sampler per proposal, so that a proposal depends on what is known and not on how many processes it took.
@@ -157,8 +159,8 @@ class Proposer(Searcher):
         self.study.tell(trial, record.score if state is TrialState.COMPLETE else None, state=state)
 
 
-def first_proposals(config: Config, ledger: Ledger) -> list[tuple[dict[str, Any], str]]:
+def first_proposals(config: Config, ledger: Ledger) -> list[Proposal]:
     """Return the settings to try first: the base config's, then the best of an older sweep."""
     older = [e for e in ledger.imported if e["score"] is not None]
     older.sort(key=lambda e: e["score"], reverse=config.tuning.goal().mode == "max")
-    return [({}, BASE), *((event["values"], "older sweep") for event in older[:BEST_OF_OLDER])]
+    return [Proposal({}, BASE), *(Proposal(event["values"], "older sweep") for event in older[:BEST_OF_OLDER])]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cpivae.config.load import with_values
 from cpivae.config.schema import Config
 from cpivae.config.space import Space
+from cpivae.config.tuning import GRACE_AFTER_RAMPS
 from cpivae.data.prepare import Folds, fingerprint
 from cpivae.errors import InterruptedSweepError, ResourceError, SweepFailedError
-from cpivae.files import require_new_folder
+from cpivae.files import require_new_folder, write_text
 from cpivae.names import RunFiles
 from cpivae.training.environment import environment
 from cpivae.training.hardware import cpus, gpus
@@ -26,7 +28,8 @@ from cpivae.tuning.journal import Journal, read_journal
 from cpivae.tuning.ledger import Ledger
 from cpivae.tuning.older import trials_of
 from cpivae.tuning.progress import sweep_progress
-from cpivae.tuning.record import BASE, TrialRecord, best_of, ranked
+from cpivae.tuning.record import Proposal, TrialRecord, ranked
+from cpivae.tuning.summary import summarise
 
 
 @dataclass(frozen=True)
@@ -38,18 +41,8 @@ class SweepResult:
     records: list[TrialRecord]
     reason: str = ""
     """Why it ended before all trials were done, if a budget ended it."""
-
-    def spent(self) -> str:
-        """Say in a line how many epochs were trained, and how many ASHA and early stopping have saved."""
-        most = len(self.records) * self.folder.config().tuning.max_epochs
-        trained, minutes = sum(r.epochs for r in self.records), sum(r.seconds for r in self.records) / 60
-        time_spent = f"{minutes:.1f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
-        return f"{trained} epochs of at most {most} ({trained / most:.0%}), {time_spent} of trials"
-
-    @property
-    def base(self) -> TrialRecord | None:
-        """The trial of the base config, if it has a score."""
-        return next((r for r in self.records if r.origin == BASE and r.score is not None), None)
+    summary: dict[str, Any] = field(default_factory=dict)
+    """What it came to; also in ``summary.json``."""
 
 
 def sweep_config(config: Config) -> Config:
@@ -88,9 +81,20 @@ def concurrent_trials(config: Config) -> int:
     return max(1, min([*fits, tuning.n_trials, *([tuning.max_concurrent] if tuning.max_concurrent else [])]))
 
 
-def uses_linear_maps(config: Config, space: Space) -> bool:
+def uses_linear_maps(config: Config, space: Space | None) -> bool:
     """Say whether any trial may have a linear skip."""
-    return has_linear_skip(config) or space.may_choose("model.linear_skip", "ridge")
+    return has_linear_skip(config) or (space is not None and space.may_choose("model.linear_skip", "ridge"))
+
+
+def grace_warning(config: Config) -> str:
+    """Say so if trials are compared before the weight of a term has risen; empty if they are not."""
+    grace, ramps = config.grace_period(), config.epochs_of_ramps()
+    if not ramps or grace >= ramps + GRACE_AFTER_RAMPS:
+        return ""
+    return (
+        f"warning: tuning.asha.grace_period is {grace}, but a weight rises over {ramps} epochs: trials are compared "
+        f"before that is over, or less than {GRACE_AFTER_RAMPS} epochs after"
+    )
 
 
 def run_sweep(
@@ -102,6 +106,7 @@ def run_sweep(
     study_name: str,
     resume: bool = False,
     from_sweep: Path | None = None,
+    proposals: Sequence[Proposal] = (),
     say: Callable[[str], None] = print,
 ) -> SweepResult:
     """Run all trials and leave the sweep folder ``path``.
@@ -112,6 +117,7 @@ def run_sweep(
     data_source : returns the prepared data; called once, so that no second copy stays in this process.
     resume : go on with the sweep in ``path`` where there is one.
     from_sweep : an older sweep, whose trials the sampler learns from where they fit the space.
+    proposals : what to try, instead of what a sampler proposes.
 
     Raises
     ------
@@ -127,7 +133,7 @@ def run_sweep(
     folds = data_source()
     described = {
         "space": space.text, "study_name": study_name, "data": folds[0].sources, "fingerprint": fingerprint(folds),
-        "environment": environment(),
+        "environment": environment(), "proposals": [p.origin for p in proposals],
     }  # fmt: skip
     if resumed:
         folder.require_same(config, described)
@@ -159,7 +165,7 @@ def run_sweep(
                 task = engine.shared_trial(config, folder, study_name, folds)
                 del folds  # the workers have it in shared memory; a second copy here would serve nobody
                 try:
-                    engine.run(config, space, task, ledger, study_name, n_workers, stopper)
+                    engine.run(config, space, task, ledger, study_name, n_workers, stopper, proposals)
                 except InterruptedSweepError:
                     with suppress(OSError):  # a disk that is full, for one
                         ledger.interrupt()
@@ -193,14 +199,16 @@ def _ended(ledger: Ledger, config: Config, reason: str) -> SweepResult:
         raise InterruptedSweepError(f"the sweep in {folder.path} was interrupted before any trial had a score. {go_on}")
     if reason and not ranked(ledger.records, goal):
         raise SweepFailedError(f"{reason}, and no trial in {folder.path} has a score yet. {go_on}")
-    best = best_of(ledger.records, goal)
+    best = folder.best()
     folder.write_best_config(best)
+    summary = summarise(ledger.records, config, reason or ("interrupted" if cut_off else ""))
+    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
     if cut_off:
         raise InterruptedSweepError(
             f"the sweep was interrupted after {done} of {n_trials} trials. What was found so far is in {folder.path}; "
             f"its best trial ({best.number}) is in {folder.best_config.name}. {go_on}"
         )
-    return SweepResult(folder, best, ledger.records, reason)
+    return SweepResult(folder, best, ledger.records, reason, summary)
 
 
 def _require_resources(config: Config) -> None:

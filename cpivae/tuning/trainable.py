@@ -20,6 +20,7 @@ from cpivae.training.run import fit
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.record import trial_name
 from cpivae.tuning.reporting import ScoreKeeper
+from cpivae.tuning.watch import Watch, watched
 
 
 @dataclass(frozen=True)
@@ -37,34 +38,42 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, folds: Folds) -> None:
     _clear_up()
     number = proposed["number"]
     error_file = task.folder.traceback(number)
-    error_file.unlink(missing_ok=True)
     keeper = ScoreKeeper(task.config.tuning.goal())
-    try:
-        config = with_values(task.config, proposed["values"] | {"training.seed": proposed["seed"]}, f"trial {number}")
-        earlier = task.folder.set_aside(number)
+    with watched(error_file, task.config.tuning.timeout_minutes) as watch:
+        try:
+            _run(proposed, task, folds, keeper, watch)
+        except TrainingDivergedError:
+            # Returning keeps this worker process for the next trial; an error would end it.
+            tune.report(keeper.diverged())
+        except Exception:
+            write_text(error_file, traceback.format_exc())
+            raise
 
-        def replay(history: pd.DataFrame) -> None:
-            for result in keeper.replay(history, after=proposed["reported"]):
-                tune.report(result)
 
-        fit(
-            config,
-            folds,
-            task.folder.trials / trial_name(number),
-            name=task.study_name,
-            reporters=[lambda report: tune.report(keeper.result(report))],
-            is_trial=True,
-            resume_from=None if earlier is None else earlier.state,
-            replay=replay,
-            linear_maps_in=task.folder.path,
-        )
-    except TrainingDivergedError:
-        # Returning keeps this worker process for the next trial; an error would end it.
-        tune.report(keeper.diverged())
-    except Exception:
-        error_file.parent.mkdir(exist_ok=True)
-        write_text(error_file, traceback.format_exc())
-        raise
+def _run(proposed: dict[str, Any], task: TrialTask, folds: Folds, keeper: ScoreKeeper, watch: Watch) -> None:
+    number = proposed["number"]
+    config = with_values(task.config, proposed["values"] | {"training.seed": proposed["seed"]}, f"trial {number}")
+    earlier = task.folder.set_aside(number)
+
+    def report(result: dict[str, Any]) -> None:
+        with watch.held():  # Ray may be busy with something else
+            tune.report(result)
+
+    def replay(history: pd.DataFrame) -> None:
+        for result in keeper.replay(history, after=proposed["reported"]):
+            report(result)
+
+    fit(
+        config,
+        folds,
+        task.folder.trials / trial_name(number),
+        name=task.study_name,
+        reporters=[lambda epoch: report(keeper.result(epoch))],
+        is_trial=True,
+        resume_from=None if earlier is None else earlier.state,
+        replay=replay,
+        linear_maps_in=task.folder.path,
+    )
 
 
 def _clear_up() -> None:

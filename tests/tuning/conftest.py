@@ -59,7 +59,8 @@ class Game:
 
     def report(self, trial: Any, epoch: int, score: float, *, last: bool = False, diverged: bool = False) -> str:
         """Report an epoch; end the trial where that is the decision, as Ray does."""
-        result = {"epoch": epoch, "score": score, "best_epoch": epoch, "last": last, "diverged": diverged}
+        spread = {"score_sd": float("nan"), "best_epoch": epoch}
+        result = {"epoch": epoch, "score": score, **spread, "last": last, "diverged": diverged}
         decision = self.referee.on_trial_result(None, trial, result)
         if decision == "STOP" or last:
             self.referee.on_trial_complete(None, trial, result)

@@ -1,0 +1,132 @@
+"""``cpivae check``: would this command line run, how long, and how much disk would it need?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from cpivae.cli.options import EXPERIMENT, RUNS, ExperimentName, Replicas, Version, run_folder, taking
+from cpivae.cli.tune_options import TuneOptions
+from cpivae.errors import ConfigError, CpivaeError, PreflightError
+
+if TYPE_CHECKING:
+    from cpivae.config.schema import Config
+    from cpivae.config.space import Space
+    from cpivae.data.prepare import Folds
+
+T = TypeVar("T")
+
+
+@taking(TuneOptions)
+def check(
+    options: TuneOptions,
+    search_space: Annotated[
+        str | None,
+        typer.Option("--search_space", help="What to vary; without it the command line is one of cpivae train."),
+    ] = None,
+    no_check: Annotated[bool, typer.Option("--no_check", hidden=True)] = False,
+    experiment_name: ExperimentName = EXPERIMENT,
+    version: Version = None,
+    replicas: Replicas = None,
+) -> None:
+    """Check a tune (or train) command line without running it: give the same options, and read what is wrong."""
+    of_run = run_folder(options.output_dir or RUNS, experiment_name, version)
+    folder = options.folder if search_space is not None else of_run
+    extra = [f"training.replicas={replicas}"] if replicas is not None else []
+    examine(options, search_space, folder, attempt_steps=not no_check, extra=extra)
+    print("nothing is wrong with this command")
+
+
+@dataclass
+class Examined:
+    """What a command line comes to."""
+
+    config: Config | None = None
+    space: Space | None = None
+    folds: Folds | None = None
+    problems: list[str] = field(default_factory=list)
+
+    def attempt(self, step: Callable[[], T]) -> T | None:
+        """Take a step, or note why it cannot be taken."""
+        try:
+            return step()
+        except ConfigError as error:
+            self.problems += [f"{error.source}: {problem}" for problem in error.problems]
+        except CpivaeError as error:
+            self.problems.append("; ".join(str(error).splitlines()))
+        except OSError as error:
+            self.problems.append(f"{error.filename}: {error.strerror}")
+        return None
+
+    def sweep(self) -> tuple[Config, Space]:
+        """Return the settings and the space of a sweep without problems."""
+        assert self.config is not None
+        assert self.space is not None
+        return self.config, self.space
+
+    def take_folds(self) -> Folds:
+        """Return the data and keep none of it."""
+        folds, self.folds = self.folds, None
+        assert folds is not None
+        return folds
+
+
+def examine(
+    options: TuneOptions,
+    search_space: str | None,
+    folder: Path,
+    *,
+    attempt_steps: bool,
+    extra: Sequence[str] = (),
+) -> Examined:
+    """Read everything that a command line names, and with ``attempt_steps`` try what it would run.
+
+    Raises
+    ------
+    PreflightError
+        With a line for everything that is wrong.
+    """
+    from cpivae.config.schema import DataSettings
+    from cpivae.config.space import load_space
+    from cpivae.data.prepare import read_and_prepare
+    from cpivae.files import require_new_folder
+    from cpivae.tuning.folder import SweepFolder
+    from cpivae.tuning.sweep import grace_warning, sweep_config
+
+    found = Examined()
+    settings = found.attempt(lambda: options.settings(extra))
+    if settings is not None:
+        found.config = settings if search_space is None else found.attempt(lambda: sweep_config(settings))
+        if search_space is not None:
+            found.space = found.attempt(lambda: load_space(search_space, settings))
+            if warning := grace_warning(settings):
+                print(warning)
+    resumes = options.resume and SweepFolder(folder).journal.is_file()
+    if not resumes:
+        there = SweepFolder(folder).journal.is_file()
+        found.attempt(lambda: require_new_folder(folder, "--resume continues it" if there else ""))
+    # With settings that cannot be read the tables can still be: what is wrong with them is told at once.
+    data_settings = found.config.data if found.config is not None else DataSettings()
+    prepared = found.attempt(lambda: read_and_prepare(options.tables, data_settings))
+    if prepared is not None:
+        found.folds, lines = prepared
+        print("\n".join(lines))
+    if attempt_steps and not found.problems and not resumes:
+        _attempt_steps(found, folder)
+    if found.problems:
+        raise PreflightError(found.problems)
+    return found
+
+
+def _attempt_steps(found: Examined, folder: Path) -> None:
+    from cpivae.tuning.preflight import preflight
+
+    assert found.config is not None
+    assert found.folds is not None
+    report = preflight(found.config, found.space, found.folds, folder)
+    print("\n".join(report.lines))
+    found.problems += report.problems

@@ -1,0 +1,92 @@
+"""``cpivae confirm``: the best trials of a sweep looked at again, where the search has not been."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cpivae.errors import FolderError
+
+if TYPE_CHECKING:
+    from cpivae.config.schema import Config
+    from cpivae.data.prepare import Folds
+    from cpivae.tuning.confirm import Confirmation
+
+
+def confirm(
+    sweep: Annotated[Path, typer.Option("--sweep", help="Sweep folder whose best trials are looked at again.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the best trials.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds that each is trained from.")] = 3,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds that each is trained on.")] = 5,
+    platform_a: Annotated[
+        Path | None, typer.Option("--platform_a", help="Table of platform A, if it has moved since the sweep.")
+    ] = None,
+    platform_b: Annotated[
+        Path | None, typer.Option("--platform_b", help="Table of platform B, if it has moved.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted confirmation.")] = False,
+) -> None:
+    """Train the best trials again on fresh seeds and folds, say what they are really worth, and export the winner."""
+    from cpivae.config.yaml import read_yaml_mapping
+    from cpivae.data.prepare import prepare_folds
+    from cpivae.data.tables import read_pair
+    from cpivae.export import export_run
+    from cpivae.tuning.confirm import confirm as look_again
+    from cpivae.tuning.folder import SweepFolder
+    from cpivae.tuning.record import TrialRecord
+
+    folder = SweepFolder.open(sweep.resolve())
+    sources = read_yaml_mapping(folder.settings_file)["data"]
+    paths = {"a": _table("a", platform_a, sources), "b": _table("b", platform_b, sources)}
+    pair = read_pair(paths, transpose=folder.config().data.transpose)
+
+    def prepared(config: Config) -> Folds:
+        return prepare_folds(pair, config.data)
+
+    found = look_again(folder, prepared, top=top, seeds=seeds, folds=folds, resume=resume)
+    shutil.rmtree(folder.best_bundle, ignore_errors=True)  # the search's own best
+    notes = export_run(folder.trial(TrialRecord(found.winner)).path, folder.best_bundle, folder.confirmation())
+    print("\n".join([*told(found), f"  settings  {folder.best_config}", f"  bundle    {folder.best_bundle}", *notes]))
+
+
+def told(found: Confirmation) -> list[str]:
+    """Say in a table what was found."""
+    lines = [
+        f"{found.metric} over {found.seeds} seeds x {found.folds} folds that the search never used (95 % intervals):",
+        f"{'trial':>7}  {'search':>7}  {'confirmed':<26}  {'behind the best by':<28}  parameters",
+    ]
+    for i, c in enumerate(found.candidates):
+        honest = f"{c.score.mean:.4f} ({c.score.low:.4f} to {c.score.high:.4f})"
+        behind = (
+            "" if i == 0 else f"{c.against_best.mean:+.4f} ({c.against_best.low:+.4f} to {c.against_best.high:+.4f})"
+        )
+        chosen = "  <- chosen" if c.trial == found.winner else ""
+        lines.append(f"{c.trial:>7}  {c.search_score:>7.4f}  {honest:<26}  {behind:<28}  {c.parameters:,}{chosen}")
+    if found.failed:
+        lines.append(f"without a score on every fold and seed, and left out: {', '.join(map(str, found.failed))}")
+    tied = sum(c.ties for c in found.candidates)
+    if tied > 1:
+        lines.append(f"{tied} of {len(found.candidates)} cannot be told apart; the smallest of them is chosen")
+    lines.append(f"selection bias: the search's score of its best trial was {found.selection_bias:+.4f} too good")
+    scores = [
+        f"{t} from {s}: r {found.test_metrics[f'test_cross_{t}_corr_mean']:.4f}"
+        for t, s in (("a", "b"), ("b", "a"))
+        if found.test_metrics
+    ]
+    lines.append(f"test samples, looked at once: {', '.join(scores) if scores else 'there are none'}")
+    return lines
+
+
+def _table(platform: str, given: Path | None, sources: dict[str, Any]) -> Path:
+    recorded = sources[f"platform_{platform}"]["path"]
+    if given is not None:
+        return given
+    if recorded is None or not Path(recorded).is_file():
+        raise FolderError(
+            f"the table of platform {platform} is no longer where the sweep read it ({recorded}). "
+            f"Say where it is with --platform_{platform}."
+        )
+    return Path(recorded)

@@ -1,0 +1,97 @@
+"""A few batches of a configuration on the real device: does it run, how fast, and in how much memory?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from math import ceil
+from multiprocessing import get_context
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from cpivae.config.load import make_config, to_plain
+from cpivae.config.schema import Config
+from cpivae.data.prepare import Folds
+from cpivae.training.hardware import resolve_hardware
+from cpivae.training.run import try_batches
+
+BATCHES = 3
+"""Of which the last is timed: the first ones pay for first allocations and compiled kernels."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a configuration costs, or why it cannot run."""
+
+    problem: str = ""
+    seconds_per_epoch: float = 0.0
+    peak_bytes: int = 0
+    """Largest memory that was taken on the GPU; 0 on a CPU."""
+    device_bytes: int = 0
+
+
+def probe(configs: Sequence[Config], folds: Folds) -> list[Probe]:
+    """Try configurations, one after the other, in a process of their own.
+
+    This process then holds nothing of a GPU for the hours that a sweep takes, and lives on when memory runs out.
+    """
+    found: list[Probe] = []
+    pool = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
+    with pool:
+        for config in configs:
+            size = config.training.batch_size
+            few = [data.few({"train": BATCHES * size, "val": size}) for data in folds]
+            batches = {split: ceil(len(folds[0].rows(split)) / size) for split in ("train", "val")}
+            try:
+                found.append(pool.submit(_probe, to_plain(config), few, batches).result())
+            except BrokenProcessPool:
+                return [*found, Probe("its process was ended, as happens when the machine's memory is full")]
+    return found
+
+
+def _probe(plain: dict[str, Any], folds: Folds, batches: Mapping[str, int]) -> Probe:
+    config = resolve_hardware(make_config(plain, "configuration"))
+    timer = _Timer()
+    try:
+        try_batches(config, folds, BATCHES, timer)
+    except (torch.cuda.OutOfMemoryError, MemoryError):
+        return Probe("it does not fit into the memory of the device")
+    except Exception as error:  # any model may raise anything, plug-ins among them
+        return Probe(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
+    gpu = torch.cuda.is_available() and config.hardware.accelerator == "gpu"
+    return Probe(
+        seconds_per_epoch=sum(batches[stage] * seconds for stage, seconds in timer.last.items()),
+        peak_bytes=torch.cuda.max_memory_allocated() if gpu else 0,
+        device_bytes=torch.cuda.get_device_properties(0).total_memory if gpu else 0,
+    )
+
+
+class _Timer(pl.Callback):
+    """Times the last batch of training and of validation."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, float] = {}
+        self.started = 0.0
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.started = _now()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.last["train"] = _now() - self.started
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        self.started = _now()
+
+    def on_validation_batch_end(self, *_: Any) -> None:
+        self.last["val"] = _now() - self.started
+
+
+def _now() -> float:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()

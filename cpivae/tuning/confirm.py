@@ -1,0 +1,246 @@
+"""A second look at the best trials of a sweep, on folds and seeds that the search has never used.
+
+The best of many noisy scores is too good: a sweep's winner owes part of its score to luck.  Trained again where it has
+had none, it shows what it is worth, and which of the best are really different.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cpivae.config.load import with_values
+from cpivae.config.schema import Config
+from cpivae.config.space import make_space
+from cpivae.config.yaml import read_yaml_mapping
+from cpivae.data.prepare import Folds, fingerprint
+from cpivae.errors import FolderError, SweepFailedError
+from cpivae.files import write_text
+from cpivae.training.run import evaluate_test
+from cpivae.tuning.folder import SweepFolder, ended
+from cpivae.tuning.record import Proposal, TrialRecord, ranked
+from cpivae.tuning.statistics import Interval, resampled_interval
+from cpivae.tuning.sweep import run_sweep
+
+_FRESH = 500_000_009
+"""How far the seeds of a confirmation lie from those of its sweep: further than any sweep has trials."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of a sweep's best trials, looked at again."""
+
+    trial: int
+    search_score: float
+    score: Interval
+    """Over folds and seeds, with its interval."""
+    against_best: Interval
+    """Difference from the best candidate on the same folds and seeds."""
+    parameters: int
+    """Size of its model."""
+
+    @property
+    def ties(self) -> bool:
+        """Whether it cannot be told from the best."""
+        return self.against_best.low <= 0 <= self.against_best.high
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the second look has found."""
+
+    metric: str
+    folds: int
+    seeds: int
+    n_trials: int
+    """Trials of the sweep that had ended by then."""
+    candidates: list[Candidate]
+    """In the order of their new scores, best first."""
+    winner: int
+    """Number of the smallest trial among those that tie with the best."""
+    selection_bias: float
+    """By how much the search's score of its own best trial is better than that trial's new score."""
+    failed: list[int]
+    """Candidates without a score on every fold and seed."""
+    test_metrics: dict[str, float]
+    """The winner's, read once, after everything else was decided."""
+
+
+def confirm(
+    sweep: SweepFolder,
+    data_source: Callable[[Config], Folds],
+    *,
+    top: int,
+    seeds: int,
+    folds: int,
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> Confirmation:
+    """Train the ``top`` best trials again, ``folds`` x ``seeds`` times each, choose one, and read its test samples.
+
+    ``data_source`` returns the tables prepared as a config's data settings ask for.  The new trials run like a sweep's,
+    in the folder ``confirm`` of the sweep, and go on with ``resume`` where they were interrupted.
+
+    Raises
+    ------
+    CpivaeError
+        Other tables than the sweep's, a missing trial folder, an interruption, or no candidate with a score.
+    """
+    config, goal = sweep.config(), sweep.goal()
+    records = sweep.records()
+    chosen = ranked(records, goal)[:top]
+    if not chosen:
+        raise SweepFailedError(f"no trial of {sweep.path} has a score, so there is none to confirm.")
+    _require_weights(sweep, chosen)
+    _require_same_data(sweep, data_source(config))
+    settings = confirming(config, folds=folds, n_trials=len(chosen) * seeds)
+    first = settings.tuning.seed
+    proposals = [
+        Proposal(record.values, f"trial {record.number}, seed {first + j}", first + j)
+        for j in range(seeds)
+        for record in chosen
+    ]
+    space = make_space(read_yaml_mapping(sweep.settings_file)["space"], settings, "the sweep's space")
+    done = run_sweep(
+        settings, space, lambda: data_source(settings), sweep.confirming, study_name="confirm", resume=resume,
+        proposals=proposals, say=say,
+    )  # fmt: skip
+    by_trial = scores_of(done.folder, done.records, chosen, folds)
+    candidates = compared(by_trial, chosen, sweep, folds)
+    winner = min((c for c in candidates if c.ties), key=lambda c: c.parameters)
+    run = sweep.trial(TrialRecord(winner.trial))
+    test = run.test_metrics() or evaluate_test(run.config(), data_source(config), run)
+    return _written(sweep, candidates, winner, chosen, ended(records), folds=folds, seeds=seeds, test=test)
+
+
+def confirming(config: Config, *, folds: int, n_trials: int) -> Config:
+    """Return a sweep's settings for looking again: other folds and seeds, and every trial runs to its end."""
+    tuning = config.tuning
+    return with_values(
+        config,
+        {
+            "tuning.folds": folds,
+            "data.folds": folds,
+            "data.fold_seed": (config.data.fold_seed + _FRESH) % 2**32,
+            "tuning.n_trials": n_trials,
+            "tuning.seed": (tuning.seed + _FRESH) % 2**31,
+            "tuning.asha.grace_period": tuning.max_epochs,
+            "tuning.keep_weights": 1,
+            "tuning.time_budget": None,
+            "tuning.gpu_hours": None,
+            "tuning.patience": None,
+        },
+    )
+
+
+def scores_of(
+    folder: SweepFolder, records: Sequence[TrialRecord], chosen: Sequence[TrialRecord], folds: int
+) -> dict[int, npt.NDArray[np.float64]]:
+    """Return the scores (seeds x folds) of every candidate that has all of them, at its trials' best epochs."""
+    metric = folder.goal().metric
+    of_seed: dict[int, list[npt.NDArray[np.float64]]] = {r.number: [] for r in chosen}
+    for i, record in enumerate(records):
+        if record.score is None:
+            continue
+        rows = folder.trial(record).replicas()
+        at_best = rows[rows["epoch"] == record.best_epoch].sort_values("replica")
+        of_seed[chosen[i % len(chosen)].number].append(at_best[metric].to_numpy(dtype=float))
+    n_seeds = len(records) // len(chosen)
+    return {n: np.stack(s) for n, s in of_seed.items() if len(s) == n_seeds and all(len(x) == folds for x in s)}
+
+
+def compared(
+    by_trial: dict[int, npt.NDArray[np.float64]], chosen: Sequence[TrialRecord], sweep: SweepFolder, folds: int
+) -> list[Candidate]:
+    """Compare candidates by the scores that they have on the same folds and seeds; the best comes first.
+
+    Raises
+    ------
+    SweepFailedError
+        No candidate has all scores.
+    """
+    goal = sweep.goal()
+    sign = -1 if goal.mode == "max" else 1
+    order = sorted(by_trial, key=lambda number: sign * by_trial[number].mean())
+    if not order:
+        raise SweepFailedError(
+            f"none of the {len(chosen)} candidates of {sweep.path} has a score on every fold and seed; "
+            f"see {sweep.confirming / 'trials.csv'}."
+        )
+    search = {r.number: r for r in chosen}
+    best = by_trial[order[0]]
+    candidates = []
+    for number in order:
+        record, scores = search[number], by_trial[number]
+        assert record.score is not None
+        candidates.append(
+            Candidate(
+                trial=number,
+                search_score=record.score,
+                score=resampled_interval(scores.ravel(), folds),
+                against_best=resampled_interval((scores - best).ravel(), folds),
+                parameters=sum(w.numel() for w in sweep.trial(record).weights()[0].values()),
+            )
+        )
+    return candidates
+
+
+def _written(
+    sweep: SweepFolder,
+    candidates: list[Candidate],
+    winner: Candidate,
+    chosen: Sequence[TrialRecord],
+    n_trials: int,
+    *,
+    folds: int,
+    seeds: int,
+    test: dict[str, float],
+) -> Confirmation:
+    confirmed = {c.trial: c for c in candidates}
+    favourite = next((confirmed[r.number] for r in chosen if r.number in confirmed), winner)
+    sign = 1 if sweep.goal().mode == "max" else -1
+    found = Confirmation(
+        metric=sweep.goal().metric,
+        folds=folds,
+        seeds=seeds,
+        n_trials=n_trials,
+        candidates=candidates,
+        winner=winner.trial,
+        selection_bias=sign * (favourite.search_score - favourite.score.mean),
+        failed=[r.number for r in chosen if r.number not in confirmed],
+        test_metrics=test,
+    )
+    write_text(sweep.confirmation_file, json.dumps(_plain(found), indent=2) + "\n")
+    sweep.write_best_config(next(r for r in chosen if r.number == winner.trial))
+    return found
+
+
+def _plain(found: Confirmation) -> dict[str, Any]:
+    plain = asdict(found)
+    for candidate, described in zip(found.candidates, plain["candidates"], strict=True):
+        described |= {"score": candidate.score._asdict(), "against_best": candidate.against_best._asdict()}
+        described["ties"] = candidate.ties
+    return plain
+
+
+def _require_weights(sweep: SweepFolder, chosen: Sequence[TrialRecord]) -> None:
+    gone = [r.number for r in chosen if not sweep.trial(r).final_model.is_file()]
+    if gone:
+        raise FolderError(
+            f"the weights of {len(gone)} of the {len(chosen)} best trials of {sweep.path} were not kept (first: trial "
+            f"{gone[0]}); tuning.keep_weights is {sweep.config().tuning.keep_weights}. Confirm fewer with --top "
+            f"{len(chosen) - len(gone)}, or tune with a larger keep_weights."
+        )
+
+
+def _require_same_data(sweep: SweepFolder, folds: Folds) -> None:
+    if read_yaml_mapping(sweep.settings_file).get("fingerprint") != fingerprint(folds):
+        raise FolderError(
+            f"these tables are not those of the sweep {sweep.path}, or its table of samples has changed: trials could "
+            "not be compared. Give the tables it was made with."
+        )

@@ -1,0 +1,128 @@
+"""What a sweep (or a run) would meet, found out before it starts: does it run, does it fit, how long will it take?"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cpivae.config.schema import Config
+from cpivae.config.space import Space
+from cpivae.data.prepare import Folds
+from cpivae.training.probe import Probe, probe
+from cpivae.tuning.extremes import Sized, Sizes, sizes_of
+from cpivae.tuning.sweep import concurrent_trials, uses_linear_maps
+
+_BYTES = 4
+"""Of a weight."""
+_OF_A_STATE = 4
+"""A trial's full state is its weights, two moments of the optimiser, and the best weights of that time."""
+_OF_A_FOLDER = 300_000
+"""Bytes of a trial's other files: metrics, preprocessing, TensorBoard events."""
+
+
+@dataclass
+class Preflight:
+    """What was found: lines to read, and one for everything that is wrong."""
+
+    lines: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def preflight(config: Config, space: Space | None, folds: Folds, path: Path) -> Preflight:
+    """Try the smallest and the largest configuration for a few batches, and estimate time and disk.
+
+    ``config`` is that of all trials of a sweep over ``space``; without a space it is that of one run.
+    """
+    found = Preflight()
+    if uses_linear_maps(config, space):
+        for data in folds:
+            data.linear_maps  # noqa: B018  fitted now, and kept for the sweep
+    sizes = sizes_of(space, config, folds[0].n_features)
+    tried = {"smallest": sizes.smallest, "largest": sizes.largest} if space is not None else {"": sizes.largest}
+    probes = probe([sized.config for sized in tried.values()], folds)
+    for (name, sized), result in zip(tried.items(), probes, strict=False):
+        told = f"the {f'{name} ' if name else ''}configuration ({_described(sized)})"
+        if result.problem:
+            found.problems.append(f"{told} does not run: {result.problem}")
+            continue
+        memory = f", {result.peak_bytes / 2**30:.1f} GiB of the GPU" if result.peak_bytes else ""
+        found.lines.append(f"{told} runs: about {_seconds(result.seconds_per_epoch)} an epoch{memory}")
+        found.problems += _too_large_a_share(config, told, result)
+    _estimate_disk(found, config, space, sizes, path)
+    if not found.problems:
+        _estimate_time(found, config, space, probes)
+    return found
+
+
+def expected_epochs(config: Config) -> float:
+    """Return the epochs of a trial to be expected under ASHA, when trials come in random order of merit.
+
+    One in ``reduction_factor`` goes on at each rung.  Early stopping inside a trial is left aside.
+    """
+    most, factor = config.tuning.max_epochs, config.tuning.asha.reduction_factor
+    rung, share, expected = config.grace_period(), 1.0, 0.0
+    done = 0
+    while done < most:
+        end = min(rung, most)
+        expected += share * (end - done)
+        done, rung, share = end, rung * factor, share / factor
+    return expected
+
+
+def _estimate_disk(found: Preflight, config: Config, space: Space | None, sizes: Sizes, path: Path) -> None:
+    n_trials, n_workers = (config.tuning.n_trials, concurrent_trials(config)) if space is not None else (1, 1)
+    kept = min(n_trials, config.tuning.keep_weights or n_trials)
+    running = n_workers * sizes.largest.numbers * _BYTES * _OF_A_STATE
+    needed = kept * sizes.typical * _BYTES + running + n_trials * _OF_A_FOLDER
+    existing = next(parent for parent in [path.resolve(), *path.resolve().parents] if parent.exists())
+    free = shutil.disk_usage(existing).free
+    line = f"disk: about {_size(needed)} needed, {_size(free)} free in {existing}"
+    if needed > free:
+        advice = "" if config.tuning.keep_weights or space is None else ", or keep fewer weights (tuning.keep_weights)"
+        found.problems.append(f"{line}. Make room{advice}.")
+    else:
+        found.lines.append(line)
+
+
+def _estimate_time(found: Preflight, config: Config, space: Space | None, probes: Sequence[Probe]) -> None:
+    seconds = sorted(p.seconds_per_epoch for p in probes)
+    if space is None:
+        found.lines.append(f"time: at most {_seconds(config.training.max_epochs * seconds[-1])}")
+        return
+    n_workers, n_trials = concurrent_trials(config), config.tuning.n_trials
+    epochs, most = n_trials * expected_epochs(config), n_trials * config.tuning.max_epochs
+    shortest, longest = (_seconds(epochs * s / n_workers) for s in (seconds[0], seconds[-1]))
+    found.lines.append(
+        f"time: about {epochs:.0f} trial-epochs with ASHA (at most {most}), {n_workers} trials at a time: between "
+        f"{shortest} and {longest}, as models are small or large"
+    )
+
+
+def _too_large_a_share(config: Config, told: str, result: Probe) -> list[str]:
+    share = min(1.0, config.tuning.gpus_per_trial or 1.0)
+    if result.peak_bytes <= share * result.device_bytes:
+        return []
+    return [
+        f"{told} takes {result.peak_bytes / 2**30:.1f} GiB of the GPU, more than its share of {share:g} of "
+        f"{result.device_bytes / 2**30:.1f} GiB. Raise --gpus_per_trial."
+    ]
+
+
+def _described(sized: Sized) -> str:
+    model = sized.config.model
+    layers = f"encoder {list(model.encoder_layers)}, latent {model.latent_dim}, decoder {list(model.decoder_layers)}"
+    return f"{model.model_type}, {layers}, {sized.numbers:,} weights, batches of {sized.config.training.batch_size}"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 2**20:.0f} MB" if n_bytes < 2**30 else f"{n_bytes / 2**30:.1f} GB"

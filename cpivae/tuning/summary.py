@@ -1,0 +1,72 @@
+"""What a sweep came to: the gain over the base config, what was spent, and what stopping early has saved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from cpivae.config.schema import Config
+from cpivae.names import Goal
+from cpivae.tuning.record import BASE, TrialRecord, ranked
+
+
+def summarise(records: Sequence[TrialRecord], config: Config, reason: str = "") -> dict[str, Any]:
+    """Return the sweep's sums as plain data, for ``summary.json``; ``reason``: why it ended early, if it did."""
+    goal, tuning = config.tuning.goal(), config.tuning
+    best, base = next(iter(ranked(records, goal)), None), base_of(records)
+    seconds = sum(r.seconds for r in records)
+    return {
+        "metric": goal.metric,
+        "best_trial": None if best is None else best.number,
+        "best_score": None if best is None else best.score,
+        "base_score": None if base is None else base.score,
+        "gained_over_base": gain(records, goal),
+        "trials": dict(Counter(r.state for r in records)),
+        "failures": dict(Counter(r.failure for r in records if r.failure)),
+        "epochs": {
+            "trained": sum(r.epochs for r in records),
+            "at_most": len(records) * tuning.max_epochs,
+            "saved_by_asha": _saved(records, "stopped", tuning.max_epochs),
+            "saved_by_early_stopping": _saved(records, "complete", tuning.max_epochs),
+        },
+        "trial_hours": seconds / 3600,
+        "gpu_hours": seconds / 3600 * tuning.gpus_per_trial,
+        "ended_early": reason,
+    }
+
+
+def lines_of(summary: dict[str, Any]) -> list[str]:
+    """Say in a few lines what :func:`summarise` has found."""
+    epochs, hours = summary["epochs"], summary["trial_hours"]
+    spent = f"{60 * hours:.1f} minutes" if hours < 2 else f"{hours:.1f} hours"
+    lines = []
+    if summary["gained_over_base"] is not None:
+        gained, base = summary["gained_over_base"], summary["base_score"]
+        lines.append(f"gained    {gained:+.4f} over the base config ({base:.4f})")
+    share = epochs["trained"] / epochs["at_most"]
+    lines.append(
+        f"spent     {epochs['trained']} epochs of at most {epochs['at_most']} ({share:.0%}), {spent} of trials; saved "
+        f"{epochs['saved_by_asha']} by ASHA, {epochs['saved_by_early_stopping']} by early stopping"
+    )
+    if summary["failures"]:
+        told = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in summary["failures"].items())
+        lines.append(f"failed    {told} (see trials.csv)")
+    return lines
+
+
+def base_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
+    """Return the trial of the base config, if it has a score."""
+    return next((r for r in records if r.origin == BASE and r.score is not None), None)
+
+
+def gain(records: Sequence[TrialRecord], goal: Goal) -> float | None:
+    """Return by how much the best trial's metric differs from the base config's; None while either has no score."""
+    best, base = next(iter(ranked(records, goal)), None), base_of(records)
+    if best is None or base is None or best.score is None or base.score is None:
+        return None
+    return best.score - base.score
+
+
+def _saved(records: Sequence[TrialRecord], state: str, max_epochs: int) -> int:
+    return sum(max_epochs - r.epochs for r in records if r.state == state)
