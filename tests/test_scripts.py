@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = Path(sys.executable).parent / "cpivae"
-COMMANDS = ("tune", "train", "export", "impute", "models", "example")
+COMMANDS = ("tune", "train", "check", "confirm", "export", "impute", "models", "example")
 
 
 def readme_commands():
@@ -66,7 +66,7 @@ def test_the_commands_of_the_readme_run_as_written(tmp_path):
     assert pd.read_csv(tmp_path / "imputed_b.csv", index_col=0).shape == (60, 9)
 
 
-@pytest.mark.parametrize("name", ["train", "tune", "export", "impute"])
+@pytest.mark.parametrize("name", ["train", "tune", "check", "confirm", "export", "impute"])
 def test_scripts_take_the_same_options_as_the_commands(name):
     def options(*words):
         done = subprocess.run([*words, "--help"], capture_output=True, text=True, timeout=60, check=True)

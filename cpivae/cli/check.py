@@ -95,6 +95,7 @@ def examine(
     from cpivae.data.prepare import read_and_prepare
     from cpivae.files import require_new_folder
     from cpivae.tuning.folder import SweepFolder
+    from cpivae.tuning.older import trials_of
     from cpivae.tuning.sweep import grace_warning, sweep_config
 
     found = Examined()
@@ -109,6 +110,9 @@ def examine(
     if not resumes:
         there = SweepFolder(folder).journal.is_file()
         found.attempt(lambda: require_new_folder(folder, "--resume continues it" if there else ""))
+    older, config, space = options.from_sweep, found.config, found.space
+    if older is not None and config is not None and space is not None and not resumes:
+        found.attempt(lambda: trials_of(SweepFolder.open(older), config, space))
     # With settings that cannot be read the tables can still be: what is wrong with them is told at once.
     data_settings = found.config.data if found.config is not None else DataSettings()
     prepared = found.attempt(lambda: read_and_prepare(options.tables, data_settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ def preflight(config: Config, space: Space | None, folds: Folds, path: Path) -> 
     if uses_linear_maps(config, space):
         for data in folds:
             data.linear_maps  # noqa: B018  fitted now, and kept for the sweep
+    _estimate_memory(found, folds)
     sizes = sizes_of(space, config, folds[0].n_features)
     tried = {"smallest": sizes.smallest, "largest": sizes.largest} if space is not None else {"": sizes.largest}
     probes = probe([sized.config for sized in tried.values()], folds)
@@ -69,6 +71,17 @@ def expected_epochs(config: Config) -> float:
         expected += share * (end - done)
         done, rung, share = end, rung * factor, share / factor
     return expected
+
+
+def _estimate_memory(found: Preflight, folds: Folds) -> None:
+    needed = sum(data.nbytes for data in folds)
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    times = f" for {len(folds)} folds" if len(folds) > 1 else ""
+    line = f"memory: the prepared data take {_size(needed)}{times} once for all trials, {_size(there)} in this machine"
+    if needed > there / 2:  # and as much again for the models, their batches and the operating system
+        found.problems.append(f"{line}: at most half of it will do. Use fewer folds or features, or a larger machine.")
+    else:
+        found.lines.append(line)
 
 
 def _estimate_disk(found: Preflight, config: Config, space: Space | None, sizes: Sizes, path: Path) -> None:
