@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from common import FEATURES_A, FEATURES_B, N_TRAIN, N_VAL, machine, settings, spread, synthetic_data
 
+from cpivae.batch import Batch
 from cpivae.config.schema import Config
 from cpivae.data.module import BatchRows, PairedRows
 from cpivae.data.prepare import PreparedData
@@ -48,7 +49,8 @@ class BareLoop:
 
     def __init__(self, config: Config, data: PreparedData) -> None:
         self.settings, self.weights = config.training, config.term_weights()
-        self.model = build_module(config, [data]).each()[0].model
+        (self.replica,) = build_module(config, [data]).each()  # for its seeds: both loops draw the same numbers
+        self.model = self.replica.model
         self.std = {p: torch.from_numpy(q.affine().scale) for p, q in data.preprocessors.items()}
         self.dataset = PairedRows(data)
         size, seed = self.settings.batch_size, self.settings.seed
@@ -60,10 +62,10 @@ class BareLoop:
 
     def epoch(self, number: int) -> dict[str, float]:
         """Train on every row once, then score the validation rows."""
-        torch.manual_seed(self.settings.seed + 1_000_003 * (number + 1))
         self.train_rows.set_epoch(number)
         self.model.train()
-        for rows in self.train_rows:
+        for index, rows in enumerate(self.train_rows):
+            self.replica.draw_afresh(number + 1, index, 0)
             batch = self.dataset[rows]
             std = self.settings.data_augmentation.gaussian_noise_std
             batch = batch._replace(inputs={p: x + std * torch.randn_like(x) for p, x in batch.inputs.items()})
@@ -77,12 +79,15 @@ class BareLoop:
     def _loss(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         return sum(self.weights[name] * value for name, value in terms.items())
 
+    def _evaluated(self, batch: Batch, index: int) -> torch.Tensor:
+        torch.manual_seed(index)
+        return self._loss(self.model.terms(batch))
+
     @torch.inference_mode()
     def _validate(self) -> dict[str, float]:
-        torch.manual_seed(0)
         self.model.eval()
         batches = [self.dataset[rows] for rows in self.val_rows]
-        losses = torch.stack([self._loss(self.model.terms(batch)) for batch in batches])
+        losses = torch.stack([self._evaluated(batch, index) for index, batch in enumerate(batches)])
         sizes = torch.tensor([len(batch.targets["a"]) for batch in batches])
         scores = {"val_total_loss": float((losses * sizes).sum() / sizes.sum())}
         for source, target in DIRECTIONS:

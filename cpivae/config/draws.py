@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -78,3 +78,28 @@ class Leaning(Dice):
 
     def suggest_int(self, name: str, low: int, high: int, /, *, step: int = 1, log: bool = False) -> int:
         return self.corner.suggest_int(name, low, high, step=step, log=log)
+
+
+class Near(Dice):
+    """Proposes what is known, with some of it drawn anew."""
+
+    SHARE = 0.25
+    """Of the parameters that are drawn anew."""
+
+    def __init__(self, known: Mapping[str, Any], seed: int) -> None:
+        super().__init__(seed)
+        self.known = known
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
+        return self._kept(name, super().suggest_categorical(name, choices))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, /, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self._kept(name, super().suggest_float(name, low, high, step=step, log=log)))
+
+    def suggest_int(self, name: str, low: int, high: int, /, *, step: int = 1, log: bool = False) -> int:
+        return int(self._kept(name, super().suggest_int(name, low, high, step=step, log=log)))
+
+    def _kept(self, name: str, anew: Any) -> Any:
+        return anew if name not in self.known or self.random.random() < self.SHARE else self.known[name]

@@ -103,10 +103,11 @@ class PairLightning(pl.LightningModule):
         for replica, batch in pairs:
             self._note_losses("test", replica, batch, index)
         first, rows = pairs[0]
+        measured = first.measured(rows)
         for source, target in DIRECTIONS:
             predicted = torch.stack([r.predict(batch, source, target) for r, batch in pairs]).mean(0)
             scores = cast(PredictionScores, first.scores[prediction(source, target)])
-            scores.update(predicted, first.measured(rows, target), rows.observed[target])
+            scores.update(predicted, measured[target], rows.observed[target])
 
     def on_test_epoch_end(self) -> None:
         self._log(_means([replica.take_losses("test") for replica in self.each()]))

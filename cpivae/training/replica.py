@@ -54,13 +54,14 @@ class Replica(nn.Module):
 
     def note_scores(self, batch: Batch) -> None:
         """Score the imputation of a batch in every direction."""
+        measured = self.measured(batch)
         for source, target in DIRECTIONS:
             scores = cast(PredictionScores, self.scores[prediction(source, target)])
-            scores.update(self.predict(batch, source, target), self.measured(batch, target), batch.observed[target])
+            scores.update(self.predict(batch, source, target), measured[target], batch.observed[target])
 
-    def measured(self, batch: Batch, platform: str) -> Tensor:
-        """Return a batch's rows (B, D) of a platform in original units; only observed cells mean something."""
-        return cast(Tensor, self.scales[platform](batch.targets[platform]))
+    def measured(self, batch: Batch) -> dict[str, Tensor]:
+        """Return a batch's rows (B, D) of every platform in original units; only observed cells mean something."""
+        return {p: cast(Tensor, self.scales[p](rows)) for p, rows in batch.targets.items()}
 
     def take_losses(self, stage: str) -> dict[str, Tensor]:
         """Return a stage's mean losses by metric key, and begin anew."""

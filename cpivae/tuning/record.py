@@ -23,6 +23,8 @@ SCORED: tuple[State, ...] = ("complete", "stopped", "interrupted")
 
 BASE = "base config"
 """Origin of the first trial."""
+NEAR_BASE = "near the base config"
+"""Origin of a trial that takes over most of it."""
 
 Failure = Literal["", "diverged", "out_of_memory", "lost_worker", "timed_out", "code_error"]
 """Why a trial has no score: a loss no longer finite, no room in memory, a process that is gone, one that hung, an

@@ -16,12 +16,13 @@ import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from cpivae.config.draws import Near
 from cpivae.config.schema import Config
 from cpivae.config.space import Space
 from cpivae.files import written_whole
 from cpivae.tuning.fitting import params_of
 from cpivae.tuning.ledger import Course, Ledger
-from cpivae.tuning.record import BASE, Proposal, State, TrialRecord
+from cpivae.tuning.record import BASE, NEAR_BASE, Proposal, State, TrialRecord
 from cpivae.tuning.reporting import SCORE
 from cpivae.tuning.samplers import IN_SEQUENCE, make_sampler
 
@@ -31,6 +32,8 @@ _FINAL: dict[State, TrialState] = {
     "diverged": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
+_NOT_FROM_THE_BASE = ("random", "qmc")
+"""Samplers that promise points evenly over the space."""
 BEST_OF_OLDER = 3
 """Trials of an older sweep that are tried again, because data or epochs may be others now."""
 
@@ -112,6 +115,10 @@ class Proposer(Searcher):
             course = self.ledger.propose(number, given.values, seed if given.seed is None else given.seed, given.origin)
             self.open[number] = self._enter(course.record)
             return course
+        if (values := self._near_the_base(number, seed)) is not None:
+            course = self.ledger.propose(number, values, seed, NEAR_BASE)
+            self.open[number] = self._enter(course.record)
+            return course
         # A sampler per proposal, so that a proposal depends on what is known and not on how many processes it took.
         tuning = self.config.tuning
         self.study.sampler = self.sequence if tuning.sampler in IN_SEQUENCE else make_sampler(tuning, number)
@@ -122,6 +129,16 @@ class Proposer(Searcher):
         origin = tuning.sampler if earlier is None else f"trial {earlier}, with another seed"
         self.open[number] = trial
         return self.ledger.propose(number, values, seed, origin)
+
+    def _near_the_base(self, number: int, seed: int) -> dict[str, Any] | None:
+        """Return the base config with some of it drawn anew, for every other trial that comes before there is anything
+        to learn from: in a space of twenty settings a point at random is far worse than a config that somebody chose.
+        """
+        tuning = self.config.tuning
+        if tuning.sampler in _NOT_FROM_THE_BASE or number >= tuning.startup_trials or number % 2 == 0:
+            return None
+        base = params_of(self.space, {}, self.config)
+        return None if base is None else self.space.suggest(Near(base, seed))
 
     def _remember(self) -> None:
         for event in self.ledger.imported:

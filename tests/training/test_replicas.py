@@ -22,7 +22,7 @@ from cpivae.export import export_run
 from cpivae.impute import load_imputer
 from cpivae.names import DIRECTIONS, prediction
 from cpivae.training.folder import RunFolder
-from cpivae.training.replica import replica_seed
+from cpivae.training.replica import Replica, replica_seed
 from cpivae.training.run import RunResult, build_module, fit
 
 TinyConfig = Callable[..., Config]
@@ -183,3 +183,17 @@ def test_seeds_and_folds_multiply(folds: Folds, tiny_config: TinyConfig, tmp_pat
     described = json.loads((folder.path / "environment.json").read_text())["replicas"]
     assert [r["fold"] for r in described] == [0, 1, 2, 3] * 2
     assert len(load_imputer(folder.path).replicas) == 8
+
+
+def test_draws_depend_on_seed_and_moment_alone(prepared: PreparedData, tiny_config: TinyConfig) -> None:
+    first, second = build_module(tiny_config(training__replicas=2), [prepared]).each()
+
+    def draw(replica: Replica, *moment: int) -> float:
+        torch.manual_seed(int(torch.randint(1000, ())))
+        replica.draw_afresh(*moment)
+        return float(torch.rand(()))
+
+    moments = [(epoch, step, rank) for epoch in range(3) for step in range(3) for rank in range(2)]
+    drawn = [draw(replica, *moment) for replica in (first, second) for moment in moments]
+    assert len(set(drawn)) == len(drawn)
+    assert [draw(replica, *moment) for replica in (first, second) for moment in moments] == drawn

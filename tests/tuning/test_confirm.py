@@ -17,10 +17,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cpivae.config.load import with_values
 from cpivae.config.yaml import read_yaml_mapping
+from cpivae.data.prepare import prepare_folds
+from cpivae.data.tables import pair_from_frames
 from cpivae.impute import load_imputer
 from cpivae.training.folder import RunFolder
-from cpivae.tuning.confirm import compared
+from cpivae.tuning.confirm import compared, confirming
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import read_journal
 from cpivae.tuning.record import TrialRecord
@@ -101,6 +104,17 @@ def test_the_best_trials_are_trained_again_where_the_search_has_not_been(confirm
             assert set(split[split == "val"].index) != set(searched[searched == "val"].index)
     assert len(seeds) == SEEDS
     assert not seeds & searched_seeds
+
+
+def test_a_sweep_over_folds_is_confirmed_on_others_with_the_same_test_samples(swept: Path) -> None:
+    searched = with_values(SweepFolder(swept / "sweep").config(), {"data.folds": FOLDS, "tuning.folds": FOLDS})
+    again = confirming(searched, folds=FOLDS, n_trials=1)
+    tables = {p: pd.read_csv(swept / f"{p}.csv", index_col=0) for p in ("a", "b")}
+    before, after = (prepare_folds(pair_from_frames(tables), c.data) for c in (searched, again))
+    for data in after:
+        pd.testing.assert_series_equal(data.splits == "test", before[0].splits == "test")
+        held_out = set(data.splits.index[data.splits == "val"])
+        assert all(held_out != set(other.splits.index[other.splits == "val"]) for other in before)
 
 
 def test_scores_intervals_and_the_choice_follow_from_the_replicas(confirmed: tuple[Path, str]) -> None:

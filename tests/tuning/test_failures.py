@@ -58,7 +58,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         values = factors @ random.normal(size=(3, d)) + 0.3 * random.normal(size=(90, d))
         frame = pd.DataFrame(values, [f"S{i}" for i in range(90)], [f"{platform}{i}" for i in range(d)])
         frame.to_csv(folder / f"{platform}.csv", index_label="sample")
-    (folder / "faulty.yaml").write_text("model: {model_type: FaultyVariant, latent_dim: 4}\n")
+    (folder / "faulty.yaml").write_text(
+        "model: {model_type: FaultyVariant, latent_dim: 4}\nlogging: {tensorboard: false}\n"
+    )
     described = folder / "site" / "faulty_plugin-1.0.dist-info"
     described.mkdir(parents=True)
     for module in ("toy_variant.py", "faulty_variant.py"):

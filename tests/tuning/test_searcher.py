@@ -1,9 +1,12 @@
 """The searcher tells Optuna how each trial really ended, and remembers what an earlier process told."""
 
+import numpy as np
 import optuna
 import pytest
 from conftest import SPACE
 from optuna.trial import TrialState
+
+from cpivae.config.load import to_plain
 
 FINISHED = "FINISHED"
 
@@ -244,3 +247,47 @@ def test_a_longer_sweep_goes_on_from_a_shorter_one(play):
     longer = play(n_trials=7)
     assert longer.run(score, epochs=2) == 3
     assert [r.number for r in longer.ledger.records] == list(range(7))
+
+
+WITHIN = {
+    "training.learning_rate": {"loguniform": [1e-4, 1e-2]},
+    "training.weight_decay": {"loguniform": [1e-3, 1.0]},
+    "training.gradient_clip_val": {"uniform": [0.5, 2.0]},
+    "training.early_stopping_patience": {"randint": [2, 1000]},
+}
+"""A space that holds the base config."""
+
+
+def test_every_other_trial_before_there_is_anything_to_learn_from_is_near_the_base_config(play):
+    game = play(n_trials=12, startup_trials=9, space=WITHIN)
+    game.run(lambda *_: 0.5, epochs=1)
+    records = game.ledger.records
+    assert [r.number for r in records if r.origin == "near the base config"] == [1, 3, 5, 7]
+    base = to_plain(game.config)
+    told = {t.user_attrs["trial"]: t.params for t in game.searcher.study.trials}
+    kept = [
+        values == base["training"][path.removeprefix("training.")]
+        for record in records[1:9:2]
+        for path, values in record.values.items()
+    ]
+    assert 0.5 < np.mean(kept) < 1, "most of it is kept, not all"
+    assert not any(
+        value == base["training"][path.removeprefix("training.")]
+        for record in records[2:9:2]
+        for path, value in record.values.items()
+    )
+    for record in records[1:]:
+        assert told[record.number] == record.values, "the sampler knows them"
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc"])
+def test_samplers_that_cover_the_space_evenly_are_left_alone(play, sampler):
+    game = play(n_trials=8, startup_trials=8, sampler=sampler, space=WITHIN)
+    game.run(lambda *_: 0.5, epochs=1)
+    assert {r.origin for r in game.ledger.records} == {"base config", sampler}
+
+
+def test_a_base_config_outside_the_space_is_not_varied(play):
+    game = play(n_trials=6, startup_trials=6, space={"training.learning_rate": {"loguniform": [1e-5, 1e-4]}})
+    game.run(lambda *_: 0.5, epochs=1)
+    assert {r.origin for r in game.ledger.records} == {"base config", "tpe"}
