@@ -61,11 +61,13 @@ class PairLightning(pl.LightningModule):
         Raises
         ------
         ConfigError
-            A term has no weight.
+            A term has no weight, or a weight no term.
         """
-        unweighted = [name for name in terms if name not in self.weights]
-        if unweighted:
-            raise ConfigError("loss_weights", [f"the model's loss terms {listed(unweighted)} have no weight"])
+        if terms.keys() != self.weights.keys():
+            unweighted, missing = terms.keys() - self.weights.keys(), self.weights.keys() - terms.keys()
+            problems = [f"the model's loss terms {listed(sorted(unweighted))} have no weight"] if unweighted else []
+            problems += [f"the model has no loss terms {listed(sorted(missing))}"] if missing else []
+            raise ConfigError("loss_weights", problems)
         return torch.stack([self._weight(name, epoch) * value for name, value in terms.items()]).sum()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from cpivae.config.load import make_config, to_plain
 from cpivae.config.schema import Config
 from cpivae.data.prepare import Folds
 from cpivae.training.hardware import resolve_hardware
+from cpivae.training.memory import ran_out_of_memory
 from cpivae.training.run import try_batches
 
 BATCHES = 3
@@ -59,9 +60,9 @@ def _probe(plain: dict[str, Any], folds: Folds, batches: Mapping[str, int]) -> P
     timer = _Timer()
     try:
         try_batches(config, folds, BATCHES, timer)
-    except (torch.cuda.OutOfMemoryError, MemoryError):
-        return Probe("it does not fit into the memory of the device")
     except Exception as error:  # any model may raise anything, plug-ins among them
+        if ran_out_of_memory(error):
+            return Probe("it does not fit into the memory of the device")
         return Probe(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
     gpu = torch.cuda.is_available() and config.hardware.accelerator == "gpu"
     return Probe(

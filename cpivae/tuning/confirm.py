@@ -25,7 +25,7 @@ from cpivae.training.run import evaluate_test
 from cpivae.tuning.folder import SweepFolder, ended
 from cpivae.tuning.record import Proposal, TrialRecord, ranked
 from cpivae.tuning.statistics import Interval, resampled_interval
-from cpivae.tuning.sweep import run_sweep
+from cpivae.tuning.sweep import run_sweep, sweep_config
 
 _FRESH = 500_000_009
 """How far the seeds of a confirmation lie from those of its sweep: further than any sweep has trials."""
@@ -119,13 +119,18 @@ def confirm(
 
 
 def confirming(config: Config, *, folds: int, n_trials: int) -> Config:
-    """Return a sweep's settings for looking again: other folds and seeds, and every trial runs to its end."""
+    """Return a sweep's settings for looking again: other folds and seeds, and every trial runs to its end.
+
+    Raises
+    ------
+    ResourceError
+        This machine has less than a trial asks for.
+    """
     tuning = config.tuning
-    return with_values(
+    again = with_values(
         config,
         {
             "tuning.folds": folds,
-            "data.folds": folds,
             "data.fold_seed": (config.data.fold_seed + _FRESH) % 2**32,
             "tuning.n_trials": n_trials,
             "tuning.seed": (tuning.seed + _FRESH) % 2**31,
@@ -136,6 +141,7 @@ def confirming(config: Config, *, folds: int, n_trials: int) -> Config:
             "tuning.patience": None,
         },
     )
+    return sweep_config(again)
 
 
 def scores_of(

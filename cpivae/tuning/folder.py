@@ -17,8 +17,8 @@ from cpivae.files import write_text
 from cpivae.names import Goal, RunFiles
 from cpivae.training.folder import RunFolder
 from cpivae.training.resume import has_whole_state
+from cpivae.tuning.causes import cause_of
 from cpivae.tuning.record import Failure, TrialRecord, best_of, ranked, read_trials, trial_name, write_trials
-from cpivae.tuning.watch import time_out
 
 
 @dataclass(frozen=True)
@@ -87,21 +87,20 @@ class SweepFolder:
     def trials(self) -> Path:
         return self.path / "trials"
 
+    @property
+    def errors(self) -> Path:
+        return self.path / "errors"
+
     def traceback(self, number: int) -> Path:
         """Return the file that takes the traceback of a trial that fails."""
-        return self.path / "errors" / f"{trial_name(number)}.txt"
+        return self.errors / f"{trial_name(number)}.txt"
 
     def cause_of_failure(self, number: int) -> tuple[Failure, str]:
-        """Return the class of a failure and the last line of its traceback, which a lost worker cannot leave."""
+        """Return the class of a failure and its cause, as the trial's process has left them."""
         try:
-            text = self.traceback(number).read_text(encoding="utf-8").strip()
-            line = text.splitlines()[-1]
-        except (OSError, IndexError):
-            return "lost_worker", "its worker process died"
-        if told := time_out(text):
-            return "timed_out", told
-        kind = line.partition(":")[0].rpartition(".")[2]
-        return ("out_of_memory" if kind in ("OutOfMemoryError", "MemoryError") else "code_error"), line
+            return cause_of(self.traceback(number).read_text(encoding="utf-8"))
+        except OSError:
+            return cause_of("")
 
     def set_aside(self, number: int) -> RunFolder | None:
         """Make way for a trial's run folder; return an interrupted run that it can go on from, if there is one."""

@@ -101,7 +101,8 @@ class Ledger:
         if failure != "code_error":
             self.last_errors = []
         else:
-            self.last_errors = [*(e for e in self.last_errors if e == error), error]
+            alike = error.replace(record.folder, "the trial")  # an error may name the trial's folder
+            self.last_errors = [*(e for e in self.last_errors if e == alike), alike]
         self.folder.clear_state(record)
         self.folder.write_trials(self.records)
         if self.keep_weights is not None:
@@ -111,14 +112,16 @@ class Ledger:
     def fail(self, number: int, failure: Failure, error: str) -> bool:
         """Note a failure; say whether the trial is to be tried again."""
         course = self.courses[number]
-        if failure == "lost_worker" and course.lost_workers < MAX_LOST_WORKERS:
-            self._note("lost_worker", trial=number, error=error)
-            return True
-        if failure == "out_of_memory" and not course.alone:
-            self._note("out_of_memory", trial=number, error=error)
-            return True
-        self.end(number, "failed", failure, error)
-        return False
+        again = (failure == "lost_worker" and course.lost_workers < MAX_LOST_WORKERS) or (
+            failure == "out_of_memory" and not course.alone
+        )
+        if not again:
+            self.end(number, "failed", failure, error)
+            return False
+        self._note(failure, trial=number, error=error)
+        # A process that dies before it has made a file of its own would be read by this one.
+        self.folder.traceback(number).unlink(missing_ok=True)
+        return True
 
     def interrupt(self) -> None:
         """Show the trials that are not done as interrupted; the journal knows it by their missing end."""

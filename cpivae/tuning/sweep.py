@@ -185,24 +185,29 @@ def _beginning(config: Config, ledger: Ledger, n_workers: int) -> str:
 
 
 def _ended(ledger: Ledger, config: Config, reason: str) -> SweepResult:
-    folder, goal, n_trials = ledger.folder, config.tuning.goal(), config.tuning.n_trials
+    folder, n_trials = ledger.folder, config.tuning.n_trials
     done = sum(course.ended for course in ledger.courses.values())
     ledger.interrupt()
+    with suppress(OSError):
+        folder.errors.rmdir()  # empty, where nothing has failed
+    cut_off = done < n_trials and not reason
+    summary = summarise(ledger.records, config, reason or ("interrupted" if cut_off else ""))
+    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    scored = bool(ranked(ledger.records, config.tuning.goal()))
+    if scored:
+        folder.write_best_config(folder.best())
+    go_on = "The same command with --resume goes on."
+    so_far = f" The best trial so far is in {folder.best_config.name}." if scored else ""
     if ledger.broken:
         raise SweepFailedError(
             f"the sweep in {folder.path} was given up: {len(ledger.last_errors)} trials in a row ended with the same "
-            f"error, {ledger.broken}"
+            f"error, {ledger.broken}.{so_far} When its cause is mended, the same command with --resume goes on."
         )
-    go_on = "The same command with --resume goes on."
-    cut_off = done < n_trials and not reason
-    if cut_off and not ranked(ledger.records, goal):
+    if cut_off and not scored:
         raise InterruptedSweepError(f"the sweep in {folder.path} was interrupted before any trial had a score. {go_on}")
-    if reason and not ranked(ledger.records, goal):
+    if reason and not scored:
         raise SweepFailedError(f"{reason}, and no trial in {folder.path} has a score yet. {go_on}")
     best = folder.best()
-    folder.write_best_config(best)
-    summary = summarise(ledger.records, config, reason or ("interrupted" if cut_off else ""))
-    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
     if cut_off:
         raise InterruptedSweepError(
             f"the sweep was interrupted after {done} of {n_trials} trials. What was found so far is in {folder.path}; "
@@ -234,6 +239,7 @@ def _set_ray_environment() -> None:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": 0,  # the one switch that binds every port to loopback
         "RAY_USAGE_STATS_ENABLED": 0,
         "RAY_AIR_NEW_OUTPUT": 0,
+        "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed",  # the ledger's line says what happened
         "RAY_CHDIR_TO_TRIAL_DIR": 0,
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": 1,
         # A stopped trial needs time to unwind before its process is reused.

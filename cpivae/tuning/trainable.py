@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from cpivae.data.prepare import Folds
 from cpivae.errors import TrainingDivergedError
 from cpivae.files import write_text
 from cpivae.training.run import fit
+from cpivae.tuning.causes import described
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.record import trial_name
 from cpivae.tuning.reporting import ScoreKeeper
@@ -44,15 +44,16 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, folds: Folds) -> None:
             _run(proposed, task, folds, keeper, watch)
         except TrainingDivergedError:
             # Returning keeps this worker process for the next trial; an error would end it.
-            tune.report(keeper.diverged())
-        except Exception:
-            write_text(error_file, traceback.format_exc())
+            with watch.held():
+                tune.report(keeper.diverged())
+        except Exception as error:
+            write_text(error_file, described(error))
             raise
 
 
 def _run(proposed: dict[str, Any], task: TrialTask, folds: Folds, keeper: ScoreKeeper, watch: Watch) -> None:
     number = proposed["number"]
-    config = with_values(task.config, proposed["values"] | {"training.seed": proposed["seed"]}, f"trial {number}")
+    config = with_values(task.config, proposed["values"] | {"training.seed": proposed["seed"]}, "the trial's settings")
     earlier = task.folder.set_aside(number)
 
     def report(result: dict[str, Any]) -> None:

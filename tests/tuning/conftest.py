@@ -14,6 +14,7 @@ import pytest
 from cpivae.config.load import make_config
 from cpivae.config.schema import Config
 from cpivae.config.space import make_space
+from cpivae.tuning.causes import described
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import Journal, read_journal
 from cpivae.tuning.ledger import Ledger
@@ -67,8 +68,11 @@ class Game:
             self.searcher.on_trial_complete(trial.trial_id, result)
         return decision
 
-    def lose(self, trial: Any) -> None:
-        """End a trial by an error."""
+    def lose(self, trial: Any, error: Exception | None = None) -> None:
+        """End a trial by an error that its process has described, or by the loss of that process."""
+        if error is not None:
+            self.folder.errors.mkdir(exist_ok=True)
+            self.folder.traceback(trial.config["number"]).write_text(described(error))
         self.referee.on_trial_error(None, trial)
         self.searcher.on_trial_complete(trial.trial_id, error=True)
 

@@ -232,7 +232,7 @@ def test_three_trials_in_a_row_with_one_error_end_the_sweep_and_it_is_told_once(
     done = tune(place, "given_up", space, "--n_trials", 30, "--max_concurrent", 1, "--set", "model.fault=error")
     assert done.returncode == 1, done.stdout + done.stderr
     (line,) = re.findall("^error: .*", done.stderr, re.MULTILINE)
-    assert re.search(r"was given up: 3 trials in a row ended with the same error, RuntimeError: wrong shape$", line)
+    assert re.search(r"was given up: 3 trials in a row ended with the same error, RuntimeError: wrong shape\. ", line)
     assert done.stderr.count("wrong shape") == 1
     assert "Traceback" not in done.stdout + done.stderr
     records = SweepFolder.open(place / "given_up").records()

@@ -3,6 +3,7 @@
 import numpy as np
 import optuna
 import pytest
+import torch
 from conftest import SPACE
 from optuna.trial import TrialState
 
@@ -76,9 +77,7 @@ def test_a_diverged_or_failing_trial_is_failed_and_never_a_score(play):
     diverges, fails = game.propose(), game.propose()
     game.report(diverges, 0, 0.4)
     game.report(diverges, 1, 0.4, last=True, diverged=True)
-    game.folder.traceback(1).parent.mkdir()
-    game.folder.traceback(1).write_text("Traceback\nValueError: no\n")
-    game.lose(fails)
+    game.lose(fails, ValueError("no"))
     assert [t.state for t in by_number(game).values()] == [TrialState.FAIL] * 2
     assert [t.value for t in by_number(game).values()] == [None] * 2
     assert [(r.state, r.failure, r.score) for r in game.ledger.records] == [
@@ -95,9 +94,8 @@ def test_memory_that_ran_out_twice_is_a_constraint(play):
         trial = game.propose()
         assert trial.config["number"] == 1
         assert trial.config["alone"] == (attempt == 1)
-        game.folder.traceback(1).parent.mkdir(exist_ok=True)
-        game.folder.traceback(1).write_text("Traceback\ntorch.OutOfMemoryError: CUDA out of memory\n")
-        game.lose(trial)
+        game.lose(trial, torch.cuda.OutOfMemoryError("CUDA out of memory"))
+        assert game.folder.traceback(1).is_file() == (attempt == 1), "what a retry is not to find is gone"
     told = by_number(game)[1]
     assert told.state is TrialState.PRUNED
     assert told.constraints == {"memory": 1.0}
@@ -127,13 +125,11 @@ def test_a_trial_that_gets_on_may_lose_any_number_of_workers(play):
 
 def test_the_same_error_three_times_in_a_row_ends_the_search(play):
     game = play()
-    game.folder.traceback(0).parent.mkdir()
-    for error in ("KeyError: 'x'", "ValueError: no", "ValueError: no", "ValueError: no"):
+    for kind in (KeyError, ValueError, ValueError, ValueError):
         trial = game.propose()
-        game.folder.traceback(trial.config["number"]).write_text(f"Traceback\n{error}\n")
-        game.lose(trial)
+        game.lose(trial, kind(f"in trials/trial_{trial.config['number']:05d}"))
     assert game.propose() == FINISHED
-    assert game.ledger.broken == "ValueError: no"
+    assert game.ledger.broken == "ValueError: in trials/the trial"
 
 
 def test_the_seed_decides_the_proposals(play):
