@@ -19,13 +19,13 @@ from torch import Tensor
 import cpivae
 from cpivae.errors import BundleError
 from cpivae.files import sha256, share_like_a_new_file, write_text
-from cpivae.names import PLATFORMS, RunFiles
+from cpivae.names import MAX_FOLDS, PLATFORMS, RunFiles
 
 MANIFEST: Final = "MANIFEST.json"
 WEIGHTS: Final = "weights.safetensors"
 METRICS: Final = "metrics.json"
 CARD: Final = "README.md"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 FILES: Final = (RunFiles.CONFIG, WEIGHTS, METRICS, CARD)
 """Every file that each bundle has once beside the manifest."""
@@ -113,11 +113,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     raw = (folder / MANIFEST).read_bytes()
     try:
         manifest: dict[str, Any] = json.loads(raw)
-        version = manifest["format_version"]
+        version, n_folds = manifest["format_version"], manifest.get("folds", 0)
         body = {key: value for key, value in manifest.items() if key != "sha256"}
         listed = set(manifest["files"])
-        needed, optional = files_of(manifest["folds"])
-        intact = raw == _render(body).encode() and set(needed) <= listed <= {*needed, *optional}
+        needed, optional = files_of(n_folds) if n_folds in range(1, MAX_FOLDS + 1) else ([], [])
+        intact = bool(needed) and raw == _render(body).encode() and set(needed) <= listed <= {*needed, *optional}
     except (ValueError, KeyError, TypeError, AttributeError):
         intact, version = False, FORMAT_VERSION
     if version != FORMAT_VERSION:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 import cpivae
 from cpivae.bundle import CARD, METRICS, write_manifest, write_weights
@@ -32,7 +36,7 @@ def export_run(run: Path, output: Path, confirmed: dict[str, Any] | None = None)
     folder = RunFolder.open(run)
     config = _without_private_paths(folder.config())
     metrics, fitted = _metrics(folder, config) | {"confirmed": confirmed or {}}, folder.folds()
-    preprocessors = read_preprocessors(fitted[0])
+    preprocessors, held = read_preprocessors(fitted[0]), _training_samples_inside(fitted)
     with folder_written_whole(output) as beside:
         write_text(beside / RunFiles.CONFIG, to_yaml(config))
         write_weights(beside, folder.weights())
@@ -43,18 +47,27 @@ def export_run(run: Path, output: Path, confirmed: dict[str, Any] | None = None)
             for platform, preprocessor in read_preprocessors(source).items():
                 write_preprocessor(target, platform, preprocessor)
         write_text(beside / METRICS, json.dumps(metrics, indent=2) + "\n")
-        write_text(beside / CARD, model_card(config, preprocessors, metrics))
+        write_text(beside / CARD, model_card(config, preprocessors, metrics, held))
         write_manifest(beside, len(fitted))
     notes = []
-    if _training_rows_inside(preprocessors):
+    if held:
         notes += ["warning: the bundle holds the scaled values of the training samples (missing_value_strategy: knn)"]
     if discloses := load_variant(config.model.model_type).discloses:
         notes += [f"note: {discloses}"]
     return notes
 
 
-def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: dict[str, Any]) -> str:
-    """Describe a bundle for the people it is shared with, in Markdown."""
+def replace_bundle(run: Path, output: Path, confirmed: dict[str, Any] | None = None) -> list[str]:
+    """Do as :func:`export_run`, in the place of a bundle that may be there from before."""
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as beside:
+        notes = export_run(run, Path(beside) / output.name, confirmed)
+        shutil.rmtree(output, ignore_errors=True)
+        (Path(beside) / output.name).rename(output)
+    return notes
+
+
+def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: dict[str, Any], held: int) -> str:
+    """Describe a bundle for the people it is shared with, in Markdown; it holds ``held`` training samples."""
     variant = load_variant(config.model.model_type)
     known = {platform: len(p.features) for platform, p in preprocessors.items()}
     rows = []
@@ -75,7 +88,6 @@ def model_card(config: Config, preprocessors: dict[str, Preprocessor], metrics: 
             "samples are means over the models, each on the samples it has not learnt from; scores on test samples are "
             "those of the mean prediction.\n"
         )
-    held = _training_rows_inside(preprocessors)
     disclosed = (
         f"\n**This folder holds the scaled values of {held} training samples**, because gaps are filled from the "
         "nearest of them (`missing_value_strategy: knn`). Share it as you would share those samples.\n"
@@ -116,11 +128,13 @@ def _told_of_tests(metrics: dict[str, Any]) -> str:
     if confirmed:
         own = next(c for c in confirmed["candidates"] if c["trial"] == confirmed["winner"])
         score = own["score"]
+        looks = confirmed["test_looks"]
+        looked = "once, after that" if looks == 1 else f"after that, for {looks} trials of this sweep so far"
+        test = f" The test samples were looked at {looked}." if metrics["test"] else ""
         return (
             f"\nConfirmed: {confirmed['metric']} {score['mean']:.3f} (95 % interval {score['low']:.3f} to "
-            f"{score['high']:.3f}) over {confirmed['seeds']} seeds x {confirmed['folds']} folds that the search had "
-            f"not used; the search itself had said {own['search_score']:.3f}. The test samples were looked at once, "
-            "after that.\n"
+            f"{score['high']:.3f}) over {confirmed['folds']} folds x {confirmed['seeds']} seeds that the search had "
+            f"not used; the search itself had said {own['search_score']:.3f}.{test}\n"
         )
     if metrics["test"]:
         return ""
@@ -130,8 +144,13 @@ def _told_of_tests(metrics: dict[str, Any]) -> str:
     )
 
 
-def _training_rows_inside(preprocessors: dict[str, Preprocessor]) -> int:
-    return max(p.training_rows_inside for p in preprocessors.values())
+def _training_samples_inside(fitted: list[Path]) -> int:
+    """Count the samples that the preprocessing of all folds holds; what one fold leaves out the others have."""
+    rows = max(p.training_rows_inside for p in read_preprocessors(fitted[0]).values())
+    if rows == 0 or len(fitted) == 1:
+        return rows
+    splits = pd.read_csv(fitted[0] / RunFiles.SPLITS)["split"]
+    return int((splits != "test").sum())
 
 
 def _metrics(folder: RunFolder, config: Config) -> dict[str, Any]:

@@ -19,6 +19,8 @@ SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
 STATISTICS: Final = ("corr", "corr_mean", "corr_median", "r2", "mean_feature_r2", "rmse", "n_features")
 """What is measured for every (source, target) pair; see :mod:`cpivae.training.metrics`."""
 
+MAX_FOLDS: Final = 100
+
 TOTAL_LOSS: Final = "total_loss"
 
 
@@ -45,6 +47,11 @@ class Goal:
 
     metric: str
     mode: Literal["min", "max"]
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return 1 if self.mode == "max" else -1
 
     def better(self, new: float, old: float) -> bool:
         """Say whether ``new`` beats ``old``.  A NaN on the left never does; anything finite beats a NaN."""

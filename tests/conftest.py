@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,20 @@ def linear_pair(n: int = 240, d_a: int = 20, d_b: int = 30, n_factors: int = 4, 
 @pytest.fixture(scope="session")
 def simulated_pair() -> Pair:
     return linear_pair()
+
+
+WriteTables = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def write_tables() -> WriteTables:
+    """Write a linear pair as ``a.csv`` and ``b.csv`` into a folder, for a program that reads them."""
+
+    def write(folder: Path, n: int = 90, d_a: int = 12, d_b: int = 15) -> None:
+        for platform, frame in linear_pair(n, d_a, d_b, n_factors=3, missing=0.0).frames.items():
+            frame.to_csv(folder / f"{platform}.csv")
+
+    return write
 
 
 @pytest.fixture(scope="session")

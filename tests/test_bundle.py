@@ -245,8 +245,8 @@ def test_a_manifest_that_is_something_else(copied: Path, content: bytes) -> None
 
 def test_an_unknown_format_version_says_what_to_do(copied: Path) -> None:
     manifest = json.loads((copied / MANIFEST).read_text())
-    (copied / MANIFEST).write_text(json.dumps(manifest | {"format_version": 2}))
-    with pytest.raises(BundleError, match=r"has format version 2; this program reads version 1\. Install the cpivae"):
+    (copied / MANIFEST).write_text(json.dumps(manifest | {"format_version": 3}))
+    with pytest.raises(BundleError, match=r"has format version 3; this program reads version 2\. Install the cpivae"):
         load_imputer(copied)
 
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from cpivae.cli.options import EXPERIMENT, RUNS, ExperimentName, Replicas, Version, run_folder, taking
+from cpivae.cli.options import (
+    EXPERIMENT,
+    RUNS,
+    ExperimentName,
+    FastDevRun,
+    Replicas,
+    ResumeFrom,
+    Version,
+    run_folder,
+    taking,
+)  # fmt: skip
 from cpivae.cli.tune_options import TuneOptions
 from cpivae.errors import ConfigError, CpivaeError, PreflightError
 
@@ -32,13 +42,29 @@ def check(
     experiment_name: ExperimentName = EXPERIMENT,
     version: Version = None,
     replicas: Replicas = None,
+    resume_from_checkpoint: ResumeFrom = None,
+    fast_dev_run: FastDevRun = False,
 ) -> None:
     """Check a tune (or train) command line without running it: give the same options, and read what is wrong."""
+    _require_one_command(options, sweep=search_space is not None, run=bool(fast_dev_run or resume_from_checkpoint))
+    if search_space is not None and (replicas, version, experiment_name) != (None, None, EXPERIMENT):
+        raise CpivaeError("--experiment_name, --version and --replicas are those of cpivae train, not of a sweep.")
     of_run = run_folder(options.output_dir or RUNS, experiment_name, version)
     folder = options.folder if search_space is not None else of_run
     extra = [f"training.replicas={replicas}"] if replicas is not None else []
     examine(options, search_space, folder, attempt_steps=not no_check, extra=extra)
     print("nothing is wrong with this command")
+
+
+def _require_one_command(options: TuneOptions, *, sweep: bool, run: bool) -> None:
+    """Refuse options of the other command, which would refuse them as well."""
+    if sweep and run:
+        raise CpivaeError("--resume_from_checkpoint and --fast_dev_run are those of cpivae train, not of a sweep.")
+    given = [f"--{name}" for name in TuneOptions.of_sweeps() if getattr(options, name) not in (None, False)]
+    if not sweep and given:
+        raise CpivaeError(
+            f"{', '.join(given)} belong to a sweep: give --search_space as well, or leave them out to check a run."
+        )
 
 
 @dataclass
@@ -114,12 +140,14 @@ def examine(
     if older is not None and config is not None and space is not None and not resumes:
         found.attempt(lambda: trials_of(SweepFolder.open(older), config, space))
     # With settings that cannot be read the tables can still be: what is wrong with them is told at once.
-    data_settings = found.config.data if found.config is not None else DataSettings()
+    of_settings = found.config or settings
+    data_settings = DataSettings(transpose=options.transpose) if of_settings is None else of_settings.data
     prepared = found.attempt(lambda: read_and_prepare(options.tables, data_settings))
     if prepared is not None:
         found.folds, lines = prepared
         print("\n".join(lines))
-    if attempt_steps and not found.problems and not resumes:
+    read = found.config is not None and found.folds is not None and (found.space is None) == (search_space is None)
+    if attempt_steps and read and not resumes:
         _attempt_steps(found, folder)
     if found.problems:
         raise PreflightError(found.problems)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cpivae.errors import FolderError
+from cpivae.names import MAX_FOLDS
 
 if TYPE_CHECKING:
     from cpivae.config.schema import Config
@@ -20,7 +20,7 @@ def confirm(
     sweep: Annotated[Path, typer.Option("--sweep", help="Sweep folder whose best trials are looked at again.")],
     top: Annotated[int, typer.Option("--top", min=1, help="How many of the best trials.")] = 5,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds that each is trained from.")] = 3,
-    folds: Annotated[int, typer.Option("--folds", min=2, help="Folds that each is trained on.")] = 5,
+    folds: Annotated[int, typer.Option("--folds", min=2, max=MAX_FOLDS, help="Folds that each is trained on.")] = 5,
     platform_a: Annotated[
         Path | None, typer.Option("--platform_a", help="Table of platform A, if it has moved since the sweep.")
     ] = None,
@@ -33,7 +33,7 @@ def confirm(
     from cpivae.config.yaml import read_yaml_mapping
     from cpivae.data.prepare import prepare_folds
     from cpivae.data.tables import read_pair
-    from cpivae.export import export_run
+    from cpivae.export import replace_bundle
     from cpivae.tuning.confirm import confirm as look_again
     from cpivae.tuning.folder import SweepFolder
     from cpivae.tuning.record import TrialRecord
@@ -47,15 +47,15 @@ def confirm(
         return prepare_folds(pair, config.data)
 
     found = look_again(folder, prepared, top=top, seeds=seeds, folds=folds, resume=resume)
-    shutil.rmtree(folder.best_bundle, ignore_errors=True)  # the search's own best
-    notes = export_run(folder.trial(TrialRecord(found.winner)).path, folder.best_bundle, folder.confirmation())
+    winner = folder.trial(TrialRecord(found.winner))
+    notes = replace_bundle(winner.path, folder.best_bundle, folder.confirmation())
     print("\n".join([*told(found), f"  settings  {folder.best_config}", f"  bundle    {folder.best_bundle}", *notes]))
 
 
 def told(found: Confirmation) -> list[str]:
     """Say in a table what was found."""
     lines = [
-        f"{found.metric} over {found.seeds} seeds x {found.folds} folds that the search never used (95 % intervals):",
+        f"{found.metric} over {found.folds} folds x {found.seeds} seeds that the search never used (95 % intervals):",
         f"{'trial':>7}  {'search':>7}  {'confirmed':<26}  {'behind the best by':<28}  parameters",
     ]
     for i, c in enumerate(found.candidates):
@@ -70,13 +70,16 @@ def told(found: Confirmation) -> list[str]:
     tied = sum(c.ties for c in found.candidates)
     if tied > 1:
         lines.append(f"{tied} of {len(found.candidates)} cannot be told apart; the smallest of them is chosen")
-    lines.append(f"selection bias: the search's score of its best trial was {found.selection_bias:+.4f} too good")
+    bias = found.selection_bias
+    much = f"was {bias:.4f} better than" if bias > 0 else "was not better than"
+    lines.append(f"selection bias: the search's score of its best trial {much} what it proved to be worth")
     scores = [
         f"{t} from {s}: r {found.test_metrics[f'test_cross_{t}_corr_mean']:.4f}"
         for t, s in (("a", "b"), ("b", "a"))
         if found.test_metrics
     ]
-    lines.append(f"test samples, looked at once: {', '.join(scores) if scores else 'there are none'}")
+    looks = "looked at once" if found.test_looks == 1 else f"looked at for {found.test_looks} trials so far"
+    lines.append(f"test samples, {looks}: {', '.join(scores)}" if scores else "there are no test samples")
     return lines
 
 

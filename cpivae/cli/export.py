@@ -52,4 +52,5 @@ def _run_of(sweep: Path, trial: int | None) -> tuple[Path, dict[str, Any]]:
             f"the weights of trial {trial} ({known[trial].state}) were not kept; tuning.keep_weights is "
             f"{folder.config().tuning.keep_weights}. Train it again with --config {run.path / 'config.yaml'}"
         )
-    return run.path, {}
+    confirmed = folder.confirmation()
+    return run.path, confirmed if confirmed.get("winner") == trial else {}

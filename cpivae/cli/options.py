@@ -74,6 +74,13 @@ Replicas = Annotated[
     typer.Option("--replicas", min=1, help="Models trained side by side from different seeds.", show_default="1"),
 ]
 
+ResumeFrom = Annotated[
+    Path | None, typer.Option("--resume_from_checkpoint", help="Continue from a run's checkpoints/last.ckpt.")
+]
+FastDevRun = Annotated[
+    bool, typer.Option("--fast_dev_run", help="Try one batch of training and validation and leave nothing.")
+]
+
 
 def run_folder(output_dir: Path, experiment_name: str, version: str | None) -> Path:
     """Return the folder of a run; without a version, one named by the time."""

@@ -12,9 +12,11 @@ from cpivae.cli.options import (
     RUNS,
     ConfigFile,
     ExperimentName,
+    FastDevRun,
     PlatformA,
     PlatformB,
     Replicas,
+    ResumeFrom,
     Set,
     Transpose,
     Version,
@@ -34,12 +36,8 @@ def train(
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Where experiments are kept.")] = RUNS,
     experiment_name: ExperimentName = EXPERIMENT,
     version: Version = None,
-    resume_from_checkpoint: Annotated[
-        Path | None, typer.Option("--resume_from_checkpoint", help="Continue from a run's checkpoints/last.ckpt.")
-    ] = None,
-    fast_dev_run: Annotated[
-        bool, typer.Option("--fast_dev_run", help="Try one batch of training and validation and leave nothing.")
-    ] = False,
+    resume_from_checkpoint: ResumeFrom = None,
+    fast_dev_run: FastDevRun = False,
     replicas: Replicas = None,
     transpose: Transpose = False,
     set: Set = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ def tune(
 ) -> None:
     """Search for the best settings: Optuna proposes, ASHA stops the hopeless, the best trial is exported."""
     from cpivae.cli.check import examine
-    from cpivae.export import export_run
+    from cpivae.export import replace_bundle
     from cpivae.tuning.summary import lines_of
     from cpivae.tuning.sweep import run_sweep
 
@@ -35,8 +34,7 @@ def tune(
         from_sweep=options.from_sweep,
     )
     folder, best = result.folder, result.best
-    shutil.rmtree(folder.best_bundle, ignore_errors=True)  # from before the sweep was resumed
-    notes = export_run(folder.trial(best).path, folder.best_bundle, folder.confirmation())
+    notes = replace_bundle(folder.trial(best).path, folder.best_bundle, folder.confirmation())
     if result.reason:
         print(f"ended early: {result.reason}")
     print(f"best of {len(result.records)} trials: {best.number}, {config.tuning.metric} {best.score:.4f}")

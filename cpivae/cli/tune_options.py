@@ -92,6 +92,12 @@ class TuneOptions:
     transpose: Transpose = False
     set: Set = None
 
+    @classmethod
+    def of_sweeps(cls) -> list[str]:
+        """List the options that a run of ``cpivae train`` does not have, and that nothing is meant by if not given."""
+        shared = ("config", "platform_a", "platform_b", "output_dir", "study_name", "transpose", "set")
+        return [f.name for f in fields(cls) if f.name not in shared]
+
     @property
     def tables(self) -> dict[str, Path]:
         """The two tables."""

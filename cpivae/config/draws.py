@@ -67,7 +67,7 @@ class Leaning(Dice):
         self.corner = Corner(end)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
-        if all(isinstance(choice, int | float) for choice in choices):
+        if all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices):
             return self.corner.suggest_categorical(name, sorted(choices))
         return super().suggest_categorical(name, choices)
 
@@ -89,6 +89,8 @@ class Near(Dice):
     def __init__(self, known: Mapping[str, Any], seed: int) -> None:
         super().__init__(seed)
         self.known = known
+        self.differs = False
+        """Whether anything it has proposed is not what is known."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any], /) -> Any:
         return self._kept(name, super().suggest_categorical(name, choices))
@@ -102,4 +104,7 @@ class Near(Dice):
         return int(self._kept(name, super().suggest_int(name, low, high, step=step, log=log)))
 
     def _kept(self, name: str, anew: Any) -> Any:
-        return anew if name not in self.known or self.random.random() < self.SHARE else self.known[name]
+        if name in self.known and self.random.random() >= self.SHARE:
+            return self.known[name]
+        self.differs |= anew != self.known.get(name)
+        return anew

@@ -12,7 +12,7 @@ from cpivae.config.base import LossWeights, Mode, ModelSettings, Section
 from cpivae.config.tuning import DEFAULT_GRACE, GRACE_AFTER_RAMPS, TuningSettings
 from cpivae.config.variants import load_variant, variant_name
 from cpivae.errors import did_you_mean
-from cpivae.names import Goal, metric_keys, natural_mode
+from cpivae.names import MAX_FOLDS, Goal, metric_keys, natural_mode
 
 
 class DataAugmentation(Section):
@@ -101,7 +101,7 @@ class DataSettings(Section):
     splits: Splits = Splits()
     random_seed: int = Field(42, ge=0, lt=2**32)
     """Seed of the split: the same ids and seed give the same split, in whatever order the rows come."""
-    folds: int | None = Field(None, ge=2, le=100)
+    folds: int | None = Field(None, ge=2, le=MAX_FOLDS)
     """Cross-validation: the samples that are not for testing are dealt to this many folds, and a model is trained for
     each fold, which is its validation split; null for one model on the split above."""
     fold_seed: int = Field(0, ge=0, lt=2**32)
@@ -247,6 +247,7 @@ class Config(Section):
         return min(
             tuning.asha.grace_period or max(DEFAULT_GRACE, self.epochs_of_ramps() + GRACE_AFTER_RAMPS),
             tuning.max_epochs,
+            tuning.asha.max_t or tuning.max_epochs,
         )
 
     def n_replicas(self) -> int:

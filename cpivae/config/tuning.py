@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from cpivae.config.base import Mode, Section
-from cpivae.names import Goal, natural_mode
+from cpivae.names import MAX_FOLDS, Goal, natural_mode
 
 GRACE_AFTER_RAMPS = 3
 """Epochs that trials run at least when all weights have risen, before they are compared."""
@@ -46,7 +46,7 @@ class TuningSettings(Section):
     conditions and draw what stands under one at random."""
     startup_trials: int = Field(10, ge=1)
     """Trials drawn at random before the sampler starts to learn from results."""
-    folds: int | None = Field(None, ge=2, le=100)
+    folds: int | None = Field(None, ge=2, le=MAX_FOLDS)
     """Judge every trial by the mean over so many folds, a model each, instead of one validation split: for data of a
     few hundred samples. Replaces data.folds."""
     asha: AshaSettings = AshaSettings()

@@ -173,6 +173,11 @@ def split_report(folds: Folds) -> list[str]:
             f"{len(data.splits)} samples: {n_test} test, {len(data.splits) - n_test} in {len(folds)} folds, each "
             f"validating on {held_out}"
         ]
+        if sizes[-1] > 2 * sizes[0]:
+            lines.append(
+                "warning: the folds differ much in size, because groups stay together: batches of some may hold more "
+                "rows than training.batch_size"
+            )
     for platform, preprocessor in data.preprocessors.items():
         by_reason: dict[str, list[str]] = {}
         for feature, reason in preprocessor.dropped.items():

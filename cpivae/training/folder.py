@@ -132,12 +132,21 @@ class RunFolder:
         return metrics
 
     def weights(self) -> list[dict[str, torch.Tensor]]:
-        """Return every replica's weights at the selected epoch."""
+        """Return every replica's weights at the selected epoch.
+
+        Raises
+        ------
+        CheckpointError
+            The file is missing, damaged, or lacks a replica.
+        """
         state = read_checkpoint(self.final_model)["state_dict"]
-        return [
+        weights = [
             {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
             for prefix in (f"replicas.{r}.model." for r in range(self.config().n_replicas()))
         ]
+        if not all(weights):
+            raise CheckpointError(f"{self.final_model} does not hold the {len(weights)} models of its settings.")
+        return weights
 
 
 def _write_fitted(folder: Path, data: PreparedData) -> None:

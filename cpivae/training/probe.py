@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -9,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from math import ceil
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,10 +22,14 @@ from cpivae.config.schema import Config
 from cpivae.data.prepare import Folds
 from cpivae.training.hardware import resolve_hardware
 from cpivae.training.memory import ran_out_of_memory
-from cpivae.training.run import try_batches
+from cpivae.training.run import try_epochs
 
-BATCHES = 3
-"""Of which the last is timed: the first ones pay for first allocations and compiled kernels."""
+BATCHES, EPOCHS = 3, 2
+"""Of which the last ones are timed: the first pay for first allocations and compiled kernels."""
+MINUTES = 10
+"""After which a configuration that has not finished them is given up."""
+_RECORDED = 0.03
+"""Seconds an epoch for what a probe leaves out: checkpoint, files, report (31 ms with 20 MB of weights)."""
 
 
 @dataclass(frozen=True)
@@ -51,45 +58,63 @@ def probe(configs: Sequence[Config], folds: Folds) -> list[Probe]:
             try:
                 found.append(pool.submit(_probe, to_plain(config), few, batches).result())
             except BrokenProcessPool:
-                return [*found, Probe("its process was ended, as happens when the machine's memory is full")]
+                why = f"as happens when the machine's memory is full, or after {MINUTES} minutes"
+                return [*found, Probe(f"its process was ended, {why}")]
     return found
 
 
 def _probe(plain: dict[str, Any], folds: Folds, batches: Mapping[str, int]) -> Probe:
     config = resolve_hardware(make_config(plain, "configuration"))
     timer = _Timer()
+    nowhere = Path(os.devnull).open("w")  # noqa: SIM115
+    faulthandler.dump_traceback_later(60 * MINUTES, exit=True, file=nowhere)
     try:
-        try_batches(config, folds, BATCHES, timer)
+        try_epochs(config, folds, EPOCHS, timer)
     except Exception as error:  # any model may raise anything, plug-ins among them
         if ran_out_of_memory(error):
             return Probe("it does not fit into the memory of the device")
         return Probe(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
     gpu = torch.cuda.is_available() and config.hardware.accelerator == "gpu"
     return Probe(
-        seconds_per_epoch=sum(batches[stage] * seconds for stage, seconds in timer.last.items()),
+        seconds_per_epoch=timer.epoch(batches) + _RECORDED,
         peak_bytes=torch.cuda.max_memory_allocated() if gpu else 0,
         device_bytes=torch.cuda.get_device_properties(0).total_memory if gpu else 0,
     )
 
 
 class _Timer(pl.Callback):
-    """Times the last batch of training and of validation."""
+    """Times the last epoch: its batches of both kinds, and what lies between them."""
 
     def __init__(self) -> None:
-        self.last: dict[str, float] = {}
-        self.started = 0.0
+        self.batch: dict[str, float] = {}
+        self.whole = self.in_batches = self.started = self.epoch_started = 0.0
+
+    def epoch(self, batches: Mapping[str, int]) -> float:
+        """Return the seconds of an epoch of so many batches."""
+        between = max(0.0, self.whole - self.in_batches)
+        return between + sum(batches[stage] * seconds for stage, seconds in self.batch.items())
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.epoch_started, self.in_batches = _now(), 0.0
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        self.whole = _now() - self.epoch_started
 
     def on_train_batch_start(self, *_: Any) -> None:
         self.started = _now()
 
     def on_train_batch_end(self, *_: Any) -> None:
-        self.last["train"] = _now() - self.started
+        self._ended("train")
 
     def on_validation_batch_start(self, *_: Any) -> None:
         self.started = _now()
 
     def on_validation_batch_end(self, *_: Any) -> None:
-        self.last["val"] = _now() - self.started
+        self._ended("val")
+
+    def _ended(self, stage: str) -> None:
+        self.batch[stage] = _now() - self.started
+        self.in_batches += self.batch[stage]
 
 
 def _now() -> float:

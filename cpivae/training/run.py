@@ -176,8 +176,8 @@ def try_one_batch(config: Config, folds: Folds) -> PairLightning:
     return module
 
 
-def try_batches(config: Config, folds: Folds, n_batches: int, timer: Callback) -> None:
-    """Train on so many batches and validate as many, writing nothing; ``timer`` hears of each.
+def try_epochs(config: Config, folds: Folds, n_epochs: int, timer: Callback) -> None:
+    """Train for so many epochs and write nothing; ``timer`` hears of each batch.
 
     Raises
     ------
@@ -189,8 +189,11 @@ def try_batches(config: Config, folds: Folds, n_batches: int, timer: Callback) -
     with _quiet_lightning():
         trainer = _trainer(
             config,
-            fast_dev_run=n_batches,
+            max_epochs=n_epochs,
             callbacks=[timer],
+            logger=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
             gradient_clip_val=config.training.gradient_clip_val,
             use_distributed_sampler=False,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,8 +22,10 @@ from cpivae.config.yaml import read_yaml_mapping
 from cpivae.data.prepare import Folds, fingerprint
 from cpivae.errors import FolderError, SweepFailedError
 from cpivae.files import write_text
+from cpivae.names import RunFiles
 from cpivae.training.run import evaluate_test
 from cpivae.tuning.folder import SweepFolder, ended
+from cpivae.tuning.journal import Journal
 from cpivae.tuning.record import Proposal, TrialRecord, ranked
 from cpivae.tuning.statistics import Interval, resampled_interval
 from cpivae.tuning.sweep import run_sweep, sweep_config
@@ -68,7 +71,10 @@ class Confirmation:
     failed: list[int]
     """Candidates without a score on every fold and seed."""
     test_metrics: dict[str, float]
-    """The winner's, read once, after everything else was decided."""
+    """The winner's, read after everything else was decided."""
+    test_looks: int
+    """Trials of the sweep whose scores on the test samples have been read; more than one after a second confirmation
+    with another winner."""
 
 
 def confirm(
@@ -93,9 +99,11 @@ def confirm(
     """
     config, goal = sweep.config(), sweep.goal()
     records = sweep.records()
-    chosen = ranked(records, goal)[:top]
+    _require_ended(sweep, records)
+    # What ASHA stopped has weights of a few epochs: trained to its end it would be another model than the one exported.
+    chosen = [record for record in ranked(records, goal) if record.state == "complete"][:top]
     if not chosen:
-        raise SweepFailedError(f"no trial of {sweep.path} has a score, so there is none to confirm.")
+        raise SweepFailedError(f"no trial of {sweep.path} has run to its end with a score: there is none to confirm.")
     _require_weights(sweep, chosen)
     _require_same_data(sweep, data_source(config))
     settings = confirming(config, folds=folds, n_trials=len(chosen) * seeds)
@@ -111,7 +119,7 @@ def confirm(
         proposals=proposals, say=say,
     )  # fmt: skip
     by_trial = scores_of(done.folder, done.records, chosen, folds)
-    candidates = compared(by_trial, chosen, sweep, folds)
+    candidates = compared(by_trial, chosen, sweep)
     winner = min((c for c in candidates if c.ties), key=lambda c: c.parameters)
     run = sweep.trial(TrialRecord(winner.trial))
     test = run.test_metrics() or evaluate_test(run.config(), data_source(config), run)
@@ -135,6 +143,7 @@ def confirming(config: Config, *, folds: int, n_trials: int) -> Config:
             "tuning.n_trials": n_trials,
             "tuning.seed": (tuning.seed + _FRESH) % 2**31,
             "tuning.asha.grace_period": tuning.max_epochs,
+            "tuning.asha.max_t": None,
             "tuning.keep_weights": 1,
             "tuning.time_budget": None,
             "tuning.gpu_hours": None,
@@ -161,18 +170,19 @@ def scores_of(
 
 
 def compared(
-    by_trial: dict[int, npt.NDArray[np.float64]], chosen: Sequence[TrialRecord], sweep: SweepFolder, folds: int
+    by_trial: dict[int, npt.NDArray[np.float64]], chosen: Sequence[TrialRecord], sweep: SweepFolder
 ) -> list[Candidate]:
-    """Compare candidates by the scores that they have on the same folds and seeds; the best comes first.
+    """Compare candidates by the scores (seeds x folds) that they have on the same folds; the best comes first.
+
+    A fold counts once, with its mean over seeds: more seeds make it surer, but they are no new samples.
 
     Raises
     ------
     SweepFailedError
         No candidate has all scores.
     """
-    goal = sweep.goal()
-    sign = -1 if goal.mode == "max" else 1
-    order = sorted(by_trial, key=lambda number: sign * by_trial[number].mean())
+    sign = sweep.goal().sign
+    order = sorted(by_trial, key=lambda number: -sign * by_trial[number].mean())
     if not order:
         raise SweepFailedError(
             f"none of the {len(chosen)} candidates of {sweep.path} has a score on every fold and seed; "
@@ -188,8 +198,8 @@ def compared(
             Candidate(
                 trial=number,
                 search_score=record.score,
-                score=resampled_interval(scores.ravel(), folds),
-                against_best=resampled_interval((scores - best).ravel(), folds),
+                score=resampled_interval(scores.mean(axis=0)),
+                against_best=resampled_interval((scores - best).mean(axis=0)),
                 parameters=sum(w.numel() for w in sweep.trial(record).weights()[0].values()),
             )
         )
@@ -209,7 +219,7 @@ def _written(
 ) -> Confirmation:
     confirmed = {c.trial: c for c in candidates}
     favourite = next((confirmed[r.number] for r in chosen if r.number in confirmed), winner)
-    sign = 1 if sweep.goal().mode == "max" else -1
+    sign = sweep.goal().sign
     found = Confirmation(
         metric=sweep.goal().metric,
         folds=folds,
@@ -220,6 +230,7 @@ def _written(
         selection_bias=sign * (favourite.search_score - favourite.score.mean),
         failed=[r.number for r in chosen if r.number not in confirmed],
         test_metrics=test,
+        test_looks=len(list(sweep.trials.glob(f"*/{RunFiles.TEST_METRICS}"))),
     )
     write_text(sweep.confirmation_file, json.dumps(_plain(found), indent=2) + "\n")
     sweep.write_best_config(next(r for r in chosen if r.number == winner.trial))
@@ -232,6 +243,17 @@ def _plain(found: Confirmation) -> dict[str, Any]:
         described |= {"score": candidate.score._asdict(), "against_best": candidate.against_best._asdict()}
         described["ties"] = candidate.ties
     return plain
+
+
+def _require_ended(sweep: SweepFolder, records: Sequence[TrialRecord]) -> None:
+    with closing(Journal(sweep.journal)):  # refused while another process is running the sweep
+        pass
+    by_a_budget = sweep.ended_by() not in ("", "interrupted")
+    if ended(records) < len(records) and not by_a_budget:
+        raise FolderError(
+            f"the sweep {sweep.path} has not ended: {len(records) - ended(records)} trials are unfinished. Go on with "
+            "the command it was made with and --resume, then confirm."
+        )
 
 
 def _require_weights(sweep: SweepFolder, chosen: Sequence[TrialRecord]) -> None:

@@ -33,6 +33,7 @@ class Sizes(NamedTuple):
 
     smallest: Sized
     largest: Sized
+    """With the largest batch of the space."""
     typical: float
     """Mean number of numbers of settings at random."""
 
@@ -49,9 +50,10 @@ def sizes_of(space: Space | None, config: Config, n_features: Mapping[str, int])
     base = Sized(config, _numbers(config, n_features))
     ends = [base, *_sized(space, config, n_features, [small, large] * _ENDS)]
     middle = _sized(space, config, n_features, list(sample(_MIDDLE))[2:])
+    largest, batch = max(ends, key=lambda s: s.numbers), max(s.config.training.batch_size for s in ends)
     return Sizes(
         min(ends, key=lambda s: s.numbers),
-        max(ends, key=lambda s: (s.numbers, s.config.training.batch_size)),
+        Sized(with_values(largest.config, {"training.batch_size": batch}), largest.numbers),
         float(np.mean([s.numbers for s in middle])),
     )
 
@@ -70,8 +72,15 @@ def _sized(space: Space, config: Config, n_features: Mapping[str, int], draws: I
 
 
 def _numbers(config: Config, n_features: Mapping[str, int]) -> int:
-    with torch.device("meta"):
-        model = build_model(config, n_features, _no_maps(n_features))
+    """Count a model's numbers; none where it cannot be built, so that it is the smallest and the probe says why."""
+    try:
+        with torch.device("meta"):
+            model = build_model(config, n_features, _no_maps(n_features))
+    except Exception:  # a model may look at values while it is built, which have to be there then
+        try:
+            model = build_model(config, n_features, _no_maps(n_features))
+        except Exception:
+            return 0
     return sum(tensor.numel() for tensor in model.state_dict().values()) * config.n_replicas()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,12 @@ class SweepFolder:
         found: dict[str, Any] = json.loads(self.confirmation_file.read_text(encoding="utf-8"))
         return found if found["n_trials"] == ended(self.records()) else {}
 
+    def ended_by(self) -> str:
+        """Return what ended the sweep before all its trials were done; empty if nothing did, or it is not known."""
+        if not self.summary.is_file():
+            return ""
+        return str(json.loads(self.summary.read_text(encoding="utf-8"))["ended_early"])
+
     def best(self) -> TrialRecord:
         """Return the confirmed winner where there is one, otherwise the best trial by the one selection rule."""
         records, confirmed = self.records(), self.confirmation()
@@ -208,7 +215,7 @@ class SweepFolder:
                     weights.unlink(missing_ok=True)
 
 
-def ended(records: list[TrialRecord]) -> int:
+def ended(records: Sequence[TrialRecord]) -> int:
     """Count the trials that nothing more will happen to."""
     return sum(r.state not in ("running", "interrupted") for r in records)
 

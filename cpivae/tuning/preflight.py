@@ -19,6 +19,8 @@ _BYTES = 4
 """Of a weight."""
 _OF_A_STATE = 4
 """A trial's full state is its weights, two moments of the optimiser, and the best weights of that time."""
+_BETWEEN_TRIALS = 0.3
+"""Seconds from a trial's last epoch to the next one's first: 0.2 measured, and the model is moved to its device."""
 _OF_A_FOLDER = 300_000
 """Bytes of a trial's other files: metrics, preprocessing, TensorBoard events."""
 
@@ -106,7 +108,8 @@ def _estimate_time(found: Preflight, config: Config, space: Space | None, probes
         return
     n_workers, n_trials = concurrent_trials(config), config.tuning.n_trials
     epochs, most = n_trials * expected_epochs(config), n_trials * config.tuning.max_epochs
-    shortest, longest = (_seconds(epochs * s / n_workers) for s in (seconds[0], seconds[-1]))
+    between = n_trials * _BETWEEN_TRIALS
+    shortest, longest = (_seconds((epochs * s + between) / n_workers) for s in (seconds[0], seconds[-1]))
     found.lines.append(
         f"time: about {epochs:.0f} trial-epochs with ASHA (at most {most}), {n_workers} trials at a time: between "
         f"{shortest} and {longest}, as models are small or large"

@@ -97,8 +97,7 @@ def ranked(records: Iterable[TrialRecord], goal: Goal) -> list[TrialRecord]:
     This is the one selection rule: a trial's score is its best epoch's metric, and a failed trial has none.
     """
     scored = [r for r in records if r.state in SCORED and r.score is not None]
-    sign = -1 if goal.mode == "max" else 1
-    return sorted(scored, key=lambda r: (sign * r.score, r.number))  # type: ignore[operator]
+    return sorted(scored, key=lambda r: (-goal.sign * r.score, r.number))  # type: ignore[operator]
 
 
 def best_of(records: Iterable[TrialRecord], goal: Goal) -> TrialRecord:

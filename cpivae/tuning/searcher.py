@@ -34,6 +34,8 @@ _FINAL: dict[State, TrialState] = {
 }
 _NOT_FROM_THE_BASE = ("random", "qmc")
 """Samplers that promise points evenly over the space."""
+_DRAWS = 50
+"""Draws near the base config until one differs from it; in a space of a single point none does."""
 BEST_OF_OLDER = 3
 """Trials of an older sweep that are tried again, because data or epochs may be others now."""
 
@@ -138,7 +140,11 @@ class Proposer(Searcher):
         if tuning.sampler in _NOT_FROM_THE_BASE or number >= tuning.startup_trials or number % 2 == 0:
             return None
         base = params_of(self.space, {}, self.config)
-        return None if base is None else self.space.suggest(Near(base, seed))
+        if base is None:
+            return None
+        near = Near(base, seed)
+        suggested = (self.space.suggest(near) for _ in range(_DRAWS))
+        return next((values for values in suggested if near.differs), None)
 
     def _remember(self) -> None:
         for event in self.ledger.imported:

@@ -20,16 +20,14 @@ class Interval(NamedTuple):
     high: float
 
 
-def resampled_interval(values: npt.NDArray[np.float64], folds: int) -> Interval:
-    """Return the mean of one value per (fold, seed), with the corrected resampled t interval (Nadeau & Bengio 2003).
+def resampled_interval(values: npt.NDArray[np.float64]) -> Interval:
+    """Return the mean of one value per fold, with the corrected resampled t interval (Nadeau & Bengio 2003).
 
     Models of different folds share most of their training rows, so their scores vary together and the plain interval
-    is too narrow; the correction widens the variance of the mean from 1/n to 1/n + n_test / n_train, which is
-    1 / (folds - 1) here.
+    is too narrow; the correction widens the variance of the mean from 1/k to 1/k + n_test / n_train, which is
+    1 / (k - 1) for k folds.
     """
-    n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return Interval(mean, -math.inf, math.inf)
-    width = math.sqrt((1 / n + 1 / (folds - 1)) * np.var(values, ddof=1))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * width
+    k, mean = len(values), float(np.mean(values))
+    width = math.sqrt((1 / k + 1 / (k - 1)) * np.var(values, ddof=1))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, k - 1)) * width
     return Interval(mean, mean - reach, mean + reach)

@@ -61,11 +61,11 @@ def base_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def gain(records: Sequence[TrialRecord], goal: Goal) -> float | None:
-    """Return by how much the best trial's metric differs from the base config's; None while either has no score."""
+    """Return by how much the best trial's metric is better than the base config's; None while either has no score."""
     best, base = next(iter(ranked(records, goal)), None), base_of(records)
     if best is None or base is None or best.score is None or base.score is None:
         return None
-    return best.score - base.score
+    return goal.sign * (best.score - base.score)
 
 
 def _saved(records: Sequence[TrialRecord], state: str, max_epochs: int) -> int:

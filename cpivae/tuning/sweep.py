@@ -155,6 +155,7 @@ def run_sweep(
             for of_fold, where in zip(linear_maps, RunFiles.folds(path, len(folds)), strict=False):
                 where.mkdir(exist_ok=True)
                 write_linear_maps(where, of_fold)
+            del linear_maps
             with sweep_progress(n_trials, goal) as listener:
                 ledger = Ledger(folder, goal, config.tuning.keep_weights, listener, journal)
                 ledger.replay(read_journal(folder.journal))

@@ -6,11 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+
+WriteTables = Callable[..., None]
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugin"
 
@@ -42,13 +43,8 @@ VARIANT = Variant("fails", "toy", "none", Settings, ToyWeights, build)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    random = np.random.default_rng(0)
-    factors = random.normal(size=(80, 3))
-    for platform, d in (("a", 6), ("b", 7)):
-        values = factors @ random.normal(size=(3, d)) + random.normal(size=(80, d))
-        frame = pd.DataFrame(values, [f"S{i}" for i in range(80)], [f"{platform}{i}" for i in range(d)])
-        frame.to_csv(tmp_path / f"{platform}.csv", index_label="sample")
+def place(tmp_path: Path, write_tables: WriteTables) -> Path:
+    write_tables(tmp_path, n=80, d_a=6, d_b=7)
     described = tmp_path / "site" / "failing-1.0.dist-info"
     described.mkdir(parents=True)
     shutil.copy(PLUGINS / "toy_variant.py", tmp_path / "site")
@@ -129,6 +125,14 @@ def test_all_problems_come_at_once_each_in_a_line(place: Path) -> None:
         "nope.csv does not exist",
     ):
         assert any(expected in line for line in lines), expected
+
+
+def test_options_of_the_other_command_are_refused(place: Path) -> None:
+    done = cpivae(place, "check", *FAILING, "--replicas", 3)
+    assert (done.returncode, "not of a sweep" in done.stderr) == (2, True)
+    done = cpivae(place, "check", "--config", "failing.yaml", *TABLES, "--folds", 3, "--n_trials", 4)
+    assert done.returncode == 2
+    assert "--n_trials, --folds belong to a sweep" in done.stderr
 
 
 def test_an_older_sweep_that_is_none_is_told(place: Path) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import read_journal
 from cpivae.tuning.record import TrialRecord, best_of
 from cpivae.tuning.watch import time_out
+
+WriteTables = Callable[..., None]
 
 PLUGINS = Path(__file__).resolve().parents[1] / "plugin"
 FAULTS = ("none", "nan", "memory", "memory_once", "hang", "hang_in_c", "error", "exit")
@@ -49,15 +52,10 @@ COMPLETED = set(FAULTS) - set(FAILED)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, write_tables: WriteTables) -> Path:
     """A working directory with two tables, a base config, and a folder that looks like an installed plugin."""
     folder = tmp_path_factory.mktemp("failures")
-    random = np.random.default_rng(0)
-    factors = random.normal(size=(90, 3))
-    for platform, d in (("a", 12), ("b", 15)):
-        values = factors @ random.normal(size=(3, d)) + 0.3 * random.normal(size=(90, d))
-        frame = pd.DataFrame(values, [f"S{i}" for i in range(90)], [f"{platform}{i}" for i in range(d)])
-        frame.to_csv(folder / f"{platform}.csv", index_label="sample")
+    write_tables(folder)
     (folder / "faulty.yaml").write_text(
         "model: {model_type: FaultyVariant, latent_dim: 4}\nlogging: {tensorboard: false}\n"
     )
