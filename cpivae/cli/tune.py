@@ -17,7 +17,7 @@ def tune(
     no_check: Annotated[bool, typer.Option("--no_check", help="Start without trying any configuration first.")] = False,
 ) -> None:
     """Search for the best settings: Optuna proposes, ASHA stops the hopeless, the best trial is exported."""
-    from cpivae.cli.check import examine
+    from cpivae.cli.examine import examine
     from cpivae.export import replace_bundle
     from cpivae.tuning.summary import lines_of
     from cpivae.tuning.sweep import run_sweep

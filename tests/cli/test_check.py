@@ -129,7 +129,7 @@ def test_all_problems_come_at_once_each_in_a_line(place: Path) -> None:
 
 def test_options_of_the_other_command_are_refused(place: Path) -> None:
     done = cpivae(place, "check", *FAILING, "--replicas", 3)
-    assert (done.returncode, "not of a sweep" in done.stderr) == (2, True)
+    assert (done.returncode, "--replicas belong to cpivae train" in done.stderr) == (2, True)
     done = cpivae(place, "check", "--config", "failing.yaml", *TABLES, "--folds", 3, "--n_trials", 4)
     assert done.returncode == 2
     assert "--n_trials, --folds belong to a sweep" in done.stderr
