@@ -311,7 +311,7 @@ def test_the_random_spaces_have_all_that_a_space_can_have() -> None:
     seen: set[str] = set()
 
     @given(spaces())
-    @settings(max_examples=250, deadline=None, derandomize=True, phases=[Phase.generate])
+    @settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.generate])
     def collect(tree: Tree) -> None:
         seen.update(kind for inner, path in lines(tree) for kind in inner[path])
         seen.update(f"of {variant}" for _, path in lines(tree) for variant in VARIANTS if path in OWN[variant])
@@ -376,10 +376,20 @@ DEEP: Tree = {
     },
 }
 """One setting under conditions that begin or end alike, one of them three deep and decided at the top."""
+AGREEING: Tree = {
+    "model.batch_norm": {"choice": [True, False]},
+    "model.use_residual_blocks": {"choice": [True, False]},
+    WHEN: {
+        path: {True: {"model.latent_dim": {"randint": [3, 4]}}}
+        for path in ("model.batch_norm", "model.use_residual_blocks")
+    },
+}
+"""The same range under two conditions that may hold at once."""
 
 
 @example(tree=KEYS, seed=0)
 @example(tree=DEEP, seed=0)
+@example(tree=AGREEING, seed=0)
 @given(tree=spaces(), seed=seeds)
 @settings(max_examples=200, deadline=None)
 def test_a_space_written_and_read_is_the_same_space(file: Path, tree: Tree, seed: int) -> None:
@@ -397,6 +407,7 @@ def test_a_space_written_and_read_is_the_same_space(file: Path, tree: Tree, seed
 
 @example(tree=KEYS, seed=0)
 @example(tree=DEEP, seed=0)
+@example(tree=AGREEING, seed=0)
 @given(tree=spaces(), seed=seeds)
 @settings(max_examples=200, deadline=None)
 def test_what_is_drawn_are_valid_settings_whose_conditions_hold_from_their_innermost_lines_by_names_of_their_own(
@@ -422,14 +433,29 @@ def test_what_is_drawn_are_valid_settings_whose_conditions_hold_from_their_inner
 
 # ------------------------------------------------------------------------------------------- broken lines
 
-MALFORMED: list[Any] = [
-    None, 3, "choice", [1, 2], {}, {"uniform": [0, 1], "choice": [1]}, {"choice": []}, {"choice": 1},
-    {"choice": [[1], [2]]}, {"choice": [1, 1]}, {"uniform": [0.2, 0.1]}, {"uniform": 0.1}, {"uniform": [0, 1, 2]},
-    {"uniform": ["a", "b"]}, {"uniform": [True, 1]}, {"uniform": [0, math.inf]}, {"loguniform": [0, 1]},
-    {"randint": [1, 2.5]}, {"lograndint": [0, 8]}, {"quniform": [0, 1]}, {"quniform": [0, 1, 0.3]},
-    {"quniform": [0, 1, 0]}, {"layers": [1, 2]}, {"layers": {"depth": [0, 2]}},
-    {"layers": {"depth": [0, 65], "width": [8]}},
-]  # fmt: skip
+MALFORMED: list[tuple[Any, str]] = [
+    (None, "must be one of choice, uniform"),
+    ([1, 2], "must be one of choice, uniform"),
+    ({"uniform": [0, 1], "choice": [1]}, "must be one of choice, uniform"),
+    ({"choice": []}, "choice needs a list of at least one value"),
+    ({"choice": 1}, "choice needs a list of at least one value"),
+    ({"choice": [[1], [2]]}, "choice takes plain values"),
+    ({"choice": [1, 1]}, "choice names a value twice"),
+    ({"uniform": [0.2, 0.1]}, "low (0.2) is above high (0.1)"),
+    ({"uniform": 0.1}, "uniform needs [low, high], got 0.1"),
+    ({"uniform": [0, 1, 2]}, "uniform needs [low, high], got [0, 1, 2]"),
+    ({"uniform": ["a", "b"]}, "uniform needs numbers, got 'a'"),
+    ({"uniform": [True, 1]}, "uniform needs numbers, got True"),
+    ({"uniform": [0, math.inf]}, "uniform needs finite numbers"),
+    ({"loguniform": [0, 1]}, "low must be above 0"),
+    ({"lograndint": [0, 8]}, "low must be above 0"),
+    ({"randint": [1, 2.5]}, "randint needs whole numbers, got 2.5"),
+    ({"quniform": [0, 1]}, "quniform needs [low, high, step]"),
+    ({"quniform": [0, 1, 0.3]}, "no whole number of steps of 0.3 leads from 0 to 1"),
+    ({"quniform": [0, 1, 0]}, "no whole number of steps of 0"),
+    ({"layers": {"depth": [0, 2]}}, "layers needs {depth: [low, high], width: [widths]}"),
+    ({"layers": {"depth": [0, 65], "width": [8]}}, "depth must lie between 0 and 64"),
+]
 
 
 def refused(path: str) -> Spec:
@@ -459,8 +485,8 @@ def broken(draw: st.DrawFn, way: str, tree: Tree) -> tuple[str, str]:
         inner[path] = {"unifrom": [0, 1]}
         return path, "'unifrom' is no kind of parameter. Did you mean 'uniform'?"
     if way == "wrong arguments":
-        inner[path] = draw(st.sampled_from(MALFORMED))
-        return path, ""
+        inner[path], reason = draw(st.sampled_from(MALFORMED))
+        return path, reason
     if way == "no setting":
         renamed = {f"{path}_x" if p == path else p: spec for p, spec in inner.items()}
         inner.clear()

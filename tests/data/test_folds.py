@@ -83,7 +83,7 @@ def letters(split: pd.Series) -> str:
 
 
 @given(cohorts())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_every_sample_is_tested_as_in_the_plain_split_or_validated_once(cohort: Cohort) -> None:
     plain = split_samples(cohort.ids, cohort.splits, cohort.seed, cohort.groups)
     folds = cohort.dealt()
@@ -111,7 +111,7 @@ def test_no_group_straddles_the_splits_of_any_fold_and_parts_differ_by_one_group
 
 
 @given(cohorts(), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_order_of_rows_does_not_matter(cohort: Cohort, rng: random.Random) -> None:
     shuffled = rng.sample(cohort.ids, len(cohort.ids))
     groups = None if cohort.groups is None else cohort.groups.sample(frac=1, random_state=rng.randrange(999))
@@ -121,7 +121,7 @@ def test_the_order_of_rows_does_not_matter(cohort: Cohort, rng: random.Random) -
 
 
 @given(cohorts(), seeds)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_another_fold_seed_deals_otherwise_and_keeps_the_test_samples(cohort: Cohort, other: int) -> None:
     for again, split in zip(cohort.dealt(), cohort.dealt(), strict=True):
         pd.testing.assert_series_equal(again, split)
@@ -243,7 +243,7 @@ def spoilt(column: pd.Series, fold: PreparedData, reason: str) -> pd.Series:
 
 
 @given(st.integers(2, 5), st.data(), st.sampled_from(PLATFORMS), st.sampled_from(list(UNUSABLE)), seeds)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_what_is_unusable_in_the_training_rows_of_one_fold_is_dropped_from_all_with_its_reason(
     n: int, data: st.DataObject, platform: str, reason: str, fold_seed: int
 ) -> None:
@@ -491,7 +491,7 @@ def rows_of(batches: Sequence[Batch], fold: int) -> list[int]:
 
 
 @given(locksteps(), st.sampled_from(SPLITS))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_each_replica_gets_every_row_of_its_own_split_once_in_as_many_batches_as_the_others(
     lockstep: Lockstep, split: Split
 ) -> None:
@@ -509,7 +509,7 @@ def test_each_replica_gets_every_row_of_its_own_split_once_in_as_many_batches_as
 
 
 @given(locksteps(), st.sampled_from(SPLITS))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_a_replicas_batches_are_those_of_a_module_of_its_own_where_that_deals_as_many(
     lockstep: Lockstep, split: Split
 ) -> None:
