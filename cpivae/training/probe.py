@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from math import ceil
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,7 @@ def probe(configs: Sequence[Config], folds: Folds) -> list[Probe]:
     This process then holds nothing of a GPU for the hours that a sweep takes, and lives on when memory runs out.
     """
     found: list[Probe] = []
-    pool = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"), initializer=_end_with_its_parent)
     with pool:
         for config in configs:
             size = config.training.batch_size
@@ -61,6 +63,18 @@ def probe(configs: Sequence[Config], folds: Folds) -> list[Probe]:
                 why = f"as happens when the machine's memory is full, or after {MINUTES} minutes"
                 return [*found, Probe(f"its process was ended, {why}")]
     return found
+
+
+def _end_with_its_parent() -> None:
+    """See to it that this process does not outlive one that was killed: it would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _probe(plain: dict[str, Any], folds: Folds, batches: Mapping[str, int]) -> Probe:

@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 WriteTables = Callable[..., None]
@@ -17,13 +19,14 @@ PLUGINS = Path(__file__).resolve().parents[1] / "plugin"
 
 FAILS_AT_ONCE = """
 import os
+import time
 from typing import Literal
 import torch
 from toy_variant import ToySettings, ToyWeights, build as build_toy
 from cpivae.config.variants import Variant
 
 class Settings(ToySettings):
-    fault: Literal["none", "memory", "error", "exit"] = "none"
+    fault: Literal["none", "memory", "error", "exit", "hang"] = "none"
 
 def build(settings, weights, n_features, skips):
     model = build_toy(settings, weights, n_features, skips)
@@ -34,6 +37,8 @@ def build(settings, weights, n_features, skips):
             raise RuntimeError("wrong shape")
         if settings.fault == "exit":
             os._exit(9)
+        while settings.fault == "hang":
+            time.sleep(1)
         return {}
     model.objective = (*model.objective, fail)
     return model
@@ -106,6 +111,27 @@ def test_what_is_well_is_said_and_nothing_is_left(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "the configuration (failing" in done.stdout
     assert {p.name for p in place.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_a_check_that_is_killed_leaves_no_process(place: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cpivae", "check", *FAILING, "--set", "model.fault=hang"],
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(place / "site")},
+        stdout=subprocess.DEVNULL,
+    )
+    end, children = time.monotonic() + 60, []
+    while time.monotonic() < end and not children:
+        time.sleep(0.2)
+        found = psutil.Process(process.pid).children(recursive=True)
+        children = [c for c in found if any("spawn_main" in word for word in c.cmdline())]
+    assert children, "the configuration is tried in a process of its own"
+    time.sleep(3)
+    process.kill()
+    process.wait(timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
 
 
 def test_all_problems_come_at_once_each_in_a_line(place: Path) -> None:
