@@ -41,7 +41,7 @@ class Dice:
         self, _name: str, low: float, high: float, /, *, step: float | None = None, log: bool = False
     ) -> float:
         if step is not None:
-            return low + step * self.random.randint(0, round((high - low) / step))
+            return min(high, low + step * self.random.randint(0, round((high - low) / step)))
         if log:
             return min(high, max(low, math.exp(self.random.uniform(math.log(low), math.log(high)))))
         return self.random.uniform(low, high)

@@ -105,7 +105,10 @@ def _require_enough(assigned: pd.Series, splits: Splits, *, grouped: bool, of_fo
     ]
     if short:
         unit = "samples in groups" if grouped else "shared samples"
+        # Another number of folds gives no more test samples.
+        of_the_folds = of_folds > 0 and counts["test"] >= MIN_SAMPLES["test"] * (splits.test > 0)
+        change = "the number of folds" if of_the_folds else "data.splits"
         raise DataError(
             f"{len(assigned)} {unit} are too few for {f'{of_folds} folds' if of_folds else 'the splits'}: "
-            f"{'; '.join(short)}. Change {'the number of folds' if of_folds else 'data.splits'} or bring more samples."
+            f"{'; '.join(short)}. Change {change} or bring more samples."
         )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cpivae.config.draws import Dice
 from cpivae.config.load import make_config, to_plain, with_values
 from cpivae.config.space import Space, load_space, make_space
 from cpivae.errors import ConfigError, CpivaeError
@@ -289,3 +290,11 @@ def test_any_data_is_a_space_or_answered(text: dict[Any, Any], conditional: dict
     for path, parameter in made.block.parameters.items():
         for value in parameter.extremes():
             with_values(CONFIG, {path: value})
+
+
+def test_steps_never_lead_beyond_the_upper_end() -> None:
+    """0.3 + 97 * 0.1 is 10.000000000000002, which the settings refuse."""
+    path = "training.data_augmentation.gaussian_noise_std"
+    made = make_space({path: {"quniform": [0.3, 10, 0.1]}}, CONFIG, "steps")
+    dice = Dice(0)
+    assert max(made.suggest(dice)[path] for _ in range(2000)) == 10

@@ -555,3 +555,9 @@ def test_processes_share_the_rows_of_every_replica_and_train_in_step(lockstep: L
             assert set(dealt) <= set(own)
         if split == "train":
             assert len({len(steps) for steps in shares}) == 1
+
+
+def test_too_few_test_samples_are_no_matter_of_the_folds() -> None:
+    ids = [f"S{i}" for i in range(15)]
+    with pytest.raises(DataError, match=r"test gets 2 .* Change data\.splits or bring more samples"):
+        split_into_folds(ids, Splits(), 0, None, 2, 0)
