@@ -35,16 +35,19 @@ def export_run(run: Path, output: Path, confirmed: dict[str, Any] | None = None)
     """
     folder = RunFolder.open(run)
     config = _without_private_paths(folder.config())
-    metrics, fitted = _metrics(folder, config) | {"confirmed": confirmed or {}}, folder.folds()
-    preprocessors, held = read_preprocessors(fitted[0]), _training_samples_inside(fitted)
+    metrics = _metrics(folder, config) | {"confirmed": confirmed or {}}
+    fitted = [(fold, read_preprocessors(fold)) for fold in folder.folds()]
+    (first, preprocessors), held = fitted[0], 0
+    if rows := max(p.training_rows_inside for p in preprocessors.values()):
+        held = rows if len(fitted) == 1 else _samples_of_all_folds(first)
     with folder_written_whole(output) as beside:
         write_text(beside / RunFiles.CONFIG, to_yaml(config))
         write_weights(beside, folder.weights())
-        for source, target in zip(fitted, RunFiles.folds(beside, len(fitted)), strict=True):
+        for (source, of_fold), target in zip(fitted, RunFiles.folds(beside, len(fitted)), strict=True):
             target.mkdir(exist_ok=True)
             if linear_maps := read_linear_maps(source, config):
                 write_linear_maps(target, linear_maps)
-            for platform, preprocessor in read_preprocessors(source).items():
+            for platform, preprocessor in of_fold.items():
                 write_preprocessor(target, platform, preprocessor)
         write_text(beside / METRICS, json.dumps(metrics, indent=2) + "\n")
         write_text(beside / CARD, model_card(config, preprocessors, metrics, held))
@@ -144,13 +147,9 @@ def _told_of_tests(metrics: dict[str, Any]) -> str:
     )
 
 
-def _training_samples_inside(fitted: list[Path]) -> int:
-    """Count the samples that the preprocessing of all folds holds; what one fold leaves out the others have."""
-    rows = max(p.training_rows_inside for p in read_preprocessors(fitted[0]).values())
-    if rows == 0 or len(fitted) == 1:
-        return rows
-    splits = pd.read_csv(fitted[0] / RunFiles.SPLITS)["split"]
-    return int((splits != "test").sum())
+def _samples_of_all_folds(fold: Path) -> int:
+    """Count the samples that some fold learns from: what one leaves out the others have."""
+    return int((pd.read_csv(fold / RunFiles.SPLITS)["split"] != "test").sum())
 
 
 def _metrics(folder: RunFolder, config: Config) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from cpivae.data.preprocess import Preprocessor
 from cpivae.errors import BundleError, DataError, FolderError, listed
 from cpivae.models.base import CrossPlatformModel
 from cpivae.models.build import build_model
-from cpivae.names import RunFiles
+from cpivae.names import RunFiles, fold_of
 from cpivae.training.folder import RunFolder, read_preprocessors
 from cpivae.training.linear_skip import read_linear_maps
 
@@ -152,7 +152,7 @@ def load_imputer(path: Path) -> Imputer:
     ]
     replicas = []
     for r, of_replica in enumerate(weights):
-        preprocessors, linear_maps = folds[r % len(folds)]
+        preprocessors, linear_maps = folds[fold_of(r, len(folds))]
         n_features = {platform: len(p.features) for platform, p in preprocessors.items()}
         model = build_model(config, n_features, linear_maps)
         try:

@@ -24,6 +24,11 @@ MAX_FOLDS: Final = 100
 TOTAL_LOSS: Final = "total_loss"
 
 
+def fold_of(replica: int, n_folds: int) -> int:
+    """Return the fold that a replica is trained on: each fold in turn, then again from another seed."""
+    return replica % n_folds
+
+
 def prediction(source: str, target: str) -> str:
     """Name the prediction of ``target`` from ``source``: ``recon_a`` is a from a, ``cross_a`` is a from *b*."""
     return f"recon_{target}" if source == target else f"cross_{target}"

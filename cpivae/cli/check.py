@@ -18,7 +18,7 @@ from cpivae.cli.options import (
     Version,
     run_folder,
     taking,
-)  # fmt: skip
+)
 from cpivae.cli.tune_options import TuneOptions
 from cpivae.errors import CpivaeError
 

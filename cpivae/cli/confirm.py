@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cpivae.cli.told import test_scores
 from cpivae.errors import FolderError
 from cpivae.names import MAX_FOLDS
 
@@ -73,13 +74,9 @@ def told(found: Confirmation) -> list[str]:
     bias = found.selection_bias
     much = f"was {bias:.4f} better than" if bias > 0 else "was not better than"
     lines.append(f"selection bias: the search's score of its best trial {much} what it proved to be worth")
-    scores = [
-        f"{t} from {s}: r {found.test_metrics[f'test_cross_{t}_corr_mean']:.4f}"
-        for t, s in (("a", "b"), ("b", "a"))
-        if found.test_metrics
-    ]
     looks = "looked at once" if found.test_looks == 1 else f"looked at for {found.test_looks} trials so far"
-    lines.append(f"test samples, {looks}: {', '.join(scores)}" if scores else "there are no test samples")
+    metrics = found.test_metrics
+    lines.append(f"test samples, {looks}: {test_scores(metrics)}" if metrics else "there are no test samples")
     return lines
 
 

@@ -22,7 +22,8 @@ from cpivae.cli.options import (
     Version,
     load_settings,
     run_folder,
-)  # fmt: skip
+)
+from cpivae.cli.told import test_scores
 
 if TYPE_CHECKING:
     from cpivae.training.callbacks import EpochReport
@@ -89,11 +90,7 @@ class EpochLines:
 def _summary(result: RunResult, metric: str) -> list[str]:
     lines = [f"best of {result.epochs} epochs: {result.best_epoch}, {metric} {result.score:.4f}"]
     if result.test_metrics:
-        scores = ", ".join(
-            f"{t} from {s}: r {result.test_metrics[f'test_cross_{t}_corr_mean']:.4f}"
-            for t, s in (("a", "b"), ("b", "a"))
-        )
-        lines.append(f"test samples, mean correlation per feature: {scores}")
+        lines.append(f"test samples, mean correlation per feature: {test_scores(result.test_metrics)}")
     else:
         lines.append("there is no test split, so nothing was evaluated on it")
     lines.append(f"the run is in {result.folder.path}")

@@ -45,7 +45,8 @@ class TuningSettings(Section):
     """Who proposes settings: tpe, random, gp (Gaussian process), cmaes or qmc (Sobol); the last three know no
     conditions and draw what stands under one at random."""
     startup_trials: int = Field(10, ge=1)
-    """Trials drawn at random before the sampler starts to learn from results."""
+    """Trials drawn before the sampler starts to learn from results: at random, and with tpe, gp and cmaes every other
+    one near the base config."""
     folds: int | None = Field(None, ge=2, le=MAX_FOLDS)
     """Judge every trial by the mean over so many folds, a model each, instead of one validation split: for data of a
     few hundred samples. Replaces data.folds."""

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cpivae.batch import Batch
 from cpivae.data.prepare import Folds, PreparedData
-from cpivae.names import PLATFORMS, Split
+from cpivae.names import PLATFORMS, Split, fold_of
 
 RowsOfReplicas = tuple[npt.NDArray[np.int64], ...]
 Batches = tuple[Batch, ...]
@@ -103,15 +103,16 @@ class LockstepBatches(Dataset[Batches]):
 
 
 class PairModule(pl.LightningDataModule):
-    """Training, validation and test loaders over prepared data; replica r is trained on fold r modulo their number."""
+    """Training, validation and test loaders over prepared data, a batch at a time for every replica."""
 
     def __init__(self, folds: Folds, batch_size: int, seeds: Sequence[int]) -> None:
         """``seeds``: one per replica."""
         super().__init__()
         self.batch_size, self.seeds = batch_size, seeds
         tables = [PairedRows(data) for data in folds]
-        self.folds = [folds[r % len(folds)] for r in range(len(seeds))]
-        self.dataset = LockstepBatches([tables[r % len(folds)] for r in range(len(seeds))])
+        of_replicas = [fold_of(replica, len(folds)) for replica in range(len(seeds))]
+        self.folds = [folds[fold] for fold in of_replicas]
+        self.dataset = LockstepBatches([tables[fold] for fold in of_replicas])
 
     def train_dataloader(self) -> DataLoader[Batches]:
         return self._loader("train", shuffle=True)

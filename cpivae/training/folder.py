@@ -18,10 +18,10 @@ from cpivae.data.prepare import Folds, PreparedData
 from cpivae.data.preprocess import Preprocessor, load_preprocessor, save_preprocessor
 from cpivae.errors import CheckpointError, FolderError
 from cpivae.files import folder_written_whole, link_or_copy, write_text
-from cpivae.names import PLATFORMS, RunFiles
+from cpivae.names import PLATFORMS, RunFiles, fold_of
 from cpivae.training.environment import environment
 from cpivae.training.linear_skip import has_linear_skip, write_linear_maps
-from cpivae.training.replica import replica_seed
+from cpivae.training.replica import seeds_of
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class RunFolder:
                 "data": folds[0].sources,
                 "features": folds[0].n_features,
                 "replicas": [
-                    {"seed": replica_seed(config.training.seed, r), "fold": r % len(folds)}
-                    for r in range(config.n_replicas())
+                    {"seed": seed, "fold": fold_of(replica, len(folds))}
+                    for replica, seed in enumerate(seeds_of(config))
                 ],
             }
             write_text(beside / RunFiles.ENVIRONMENT, json.dumps(described, indent=2) + "\n")

@@ -11,6 +11,7 @@ import torchmetrics
 from torch import Tensor, nn
 
 from cpivae.batch import Batch
+from cpivae.config.schema import Config
 from cpivae.data.preprocess import Affine
 from cpivae.models.base import CrossPlatformModel
 from cpivae.names import DIRECTIONS, TOTAL_LOSS, prediction
@@ -20,6 +21,11 @@ from cpivae.training.metrics import OriginalScale, PredictionScores
 def replica_seed(seed: int, number: int) -> int:
     """Return the seed of a run's replica; the first has the run's own, so that a plain run is its first replica."""
     return (seed + 1_000_003 * number) % 2**32
+
+
+def seeds_of(config: Config) -> list[int]:
+    """Return the seed of every replica of a run."""
+    return [replica_seed(config.training.seed, number) for number in range(config.n_replicas())]
 
 
 class Replica(nn.Module):

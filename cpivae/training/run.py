@@ -28,13 +28,13 @@ from cpivae.data.prepare import Folds, PreparedData, fingerprint
 from cpivae.files import require_new_folder, write_text
 from cpivae.models.base import start_from_rows
 from cpivae.models.build import build_model
-from cpivae.names import RunFiles
+from cpivae.names import RunFiles, fold_of
 from cpivae.training import callbacks as cb
 from cpivae.training.folder import RunFolder
 from cpivae.training.hardware import resolve_hardware
 from cpivae.training.linear_skip import has_linear_skip
 from cpivae.training.module import PairLightning
-from cpivae.training.replica import Replica, replica_seed
+from cpivae.training.replica import Replica, seeds_of
 from cpivae.training.resume import adopt, check_fits
 
 
@@ -54,7 +54,10 @@ class RunResult:
 def build_module(config: Config, folds: Folds) -> PairLightning:
     """Build the untrained replicas with their loss weights and scales, each from its own seed and on its own fold."""
     weights = config.term_weights()
-    replicas = [_replica(config, folds[r % len(folds)], seed, list(weights)) for r, seed in enumerate(seeds_of(config))]
+    replicas = [
+        _replica(config, folds[fold_of(number, len(folds))], seed, list(weights))
+        for number, seed in enumerate(seeds_of(config))
+    ]
     return PairLightning(
         replicas,
         weights,
@@ -71,11 +74,6 @@ def _replica(config: Config, data: PreparedData, seed: int, terms: list[str]) ->
     train = data.rows("train")
     start_from_rows(model, lambda: {p: torch.from_numpy(values[train]) for p, values in data.values.items()})
     return Replica(model, {p: preprocessor.affine() for p, preprocessor in data.preprocessors.items()}, seed, terms)
-
-
-def seeds_of(config: Config) -> list[int]:
-    """Return the seed of every replica."""
-    return [replica_seed(config.training.seed, r) for r in range(config.n_replicas())]
 
 
 def kept_by_checkpoints(config: Config) -> dict[str, Any]:

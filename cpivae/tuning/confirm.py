@@ -12,9 +12,6 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from cpivae.config.load import with_values
 from cpivae.config.schema import Config
 from cpivae.config.space import make_space
@@ -24,33 +21,14 @@ from cpivae.errors import FolderError, SweepFailedError
 from cpivae.files import write_text
 from cpivae.names import RunFiles
 from cpivae.training.run import evaluate_test
+from cpivae.tuning.candidates import Candidate, compared, scores_of
 from cpivae.tuning.folder import SweepFolder, ended
 from cpivae.tuning.journal import Journal
 from cpivae.tuning.record import Proposal, TrialRecord, ranked
-from cpivae.tuning.statistics import Interval, resampled_interval
 from cpivae.tuning.sweep import run_sweep, sweep_config
 
 _FRESH = 500_000_009
 """How far the seeds of a confirmation lie from those of its sweep: further than any sweep has trials."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One of a sweep's best trials, looked at again."""
-
-    trial: int
-    search_score: float
-    score: Interval
-    """Over folds and seeds, with its interval."""
-    against_best: Interval
-    """Difference from the best candidate on the same folds and seeds."""
-    parameters: int
-    """Size of its model."""
-
-    @property
-    def ties(self) -> bool:
-        """Whether it cannot be told from the best."""
-        return self.against_best.low <= 0 <= self.against_best.high
 
 
 @dataclass(frozen=True)
@@ -151,59 +129,6 @@ def confirming(config: Config, *, folds: int, n_trials: int) -> Config:
         },
     )
     return sweep_config(again)
-
-
-def scores_of(
-    folder: SweepFolder, records: Sequence[TrialRecord], chosen: Sequence[TrialRecord], folds: int
-) -> dict[int, npt.NDArray[np.float64]]:
-    """Return the scores (seeds x folds) of every candidate that has all of them, at its trials' best epochs."""
-    metric = folder.goal().metric
-    of_seed: dict[int, list[npt.NDArray[np.float64]]] = {r.number: [] for r in chosen}
-    for i, record in enumerate(records):
-        if record.score is None:
-            continue
-        rows = folder.trial(record).replicas()
-        at_best = rows[rows["epoch"] == record.best_epoch].sort_values("replica")
-        of_seed[chosen[i % len(chosen)].number].append(at_best[metric].to_numpy(dtype=float))
-    n_seeds = len(records) // len(chosen)
-    return {n: np.stack(s) for n, s in of_seed.items() if len(s) == n_seeds and all(len(x) == folds for x in s)}
-
-
-def compared(
-    by_trial: dict[int, npt.NDArray[np.float64]], chosen: Sequence[TrialRecord], sweep: SweepFolder
-) -> list[Candidate]:
-    """Compare candidates by the scores (seeds x folds) that they have on the same folds; the best comes first.
-
-    A fold counts once, with its mean over seeds: more seeds make it surer, but they are no new samples.
-
-    Raises
-    ------
-    SweepFailedError
-        No candidate has all scores.
-    """
-    sign = sweep.goal().sign
-    order = sorted(by_trial, key=lambda number: -sign * by_trial[number].mean())
-    if not order:
-        raise SweepFailedError(
-            f"none of the {len(chosen)} candidates of {sweep.path} has a score on every fold and seed; "
-            f"see {sweep.confirming / 'trials.csv'}."
-        )
-    search = {r.number: r for r in chosen}
-    best = by_trial[order[0]]
-    candidates = []
-    for number in order:
-        record, scores = search[number], by_trial[number]
-        assert record.score is not None
-        candidates.append(
-            Candidate(
-                trial=number,
-                search_score=record.score,
-                score=resampled_interval(scores.mean(axis=0)),
-                against_best=resampled_interval((scores - best).mean(axis=0)),
-                parameters=sum(w.numel() for w in sweep.trial(record).weights()[0].values()),
-            )
-        )
-    return candidates
 
 
 def _written(

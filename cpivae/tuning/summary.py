@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from cpivae.config.schema import Config
-from cpivae.names import Goal
 from cpivae.tuning.record import BASE, TrialRecord, ranked
 
 
 def summarise(records: Sequence[TrialRecord], config: Config, reason: str = "") -> dict[str, Any]:
     """Return the sweep's sums as plain data, for ``summary.json``; ``reason``: why it ended early, if it did."""
     goal, tuning = config.tuning.goal(), config.tuning
-    best, base = next(iter(ranked(records, goal)), None), base_of(records)
+    best = next(iter(ranked(records, goal)), None)
+    base = next((r for r in records if r.origin == BASE and r.score is not None), None)
+    score, base_score = (None if r is None else r.score for r in (best, base))
     seconds = sum(r.seconds for r in records)
     return {
         "metric": goal.metric,
         "best_trial": None if best is None else best.number,
-        "best_score": None if best is None else best.score,
-        "base_score": None if base is None else base.score,
-        "gained_over_base": gain(records, goal),
+        "best_score": score,
+        "base_score": base_score,
+        "gained_over_base": None if score is None or base_score is None else goal.sign * (score - base_score),
         "trials": dict(Counter(r.state for r in records)),
         "failures": dict(Counter(r.failure for r in records if r.failure)),
         "epochs": {
@@ -53,19 +54,6 @@ def lines_of(summary: dict[str, Any]) -> list[str]:
         told = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in summary["failures"].items())
         lines.append(f"failed    {told} (see trials.csv)")
     return lines
-
-
-def base_of(records: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return the trial of the base config, if it has a score."""
-    return next((r for r in records if r.origin == BASE and r.score is not None), None)
-
-
-def gain(records: Sequence[TrialRecord], goal: Goal) -> float | None:
-    """Return by how much the best trial's metric is better than the base config's; None while either has no score."""
-    best, base = next(iter(ranked(records, goal)), None), base_of(records)
-    if best is None or base is None or best.score is None or base.score is None:
-        return None
-    return goal.sign * (best.score - base.score)
 
 
 def _saved(records: Sequence[TrialRecord], state: str, max_epochs: int) -> int:

@@ -25,7 +25,8 @@ from cpivae.data.prepare import prepare_folds
 from cpivae.data.tables import pair_from_frames
 from cpivae.impute import load_imputer
 from cpivae.training.folder import RunFolder
-from cpivae.tuning.confirm import compared, confirming
+from cpivae.tuning.candidates import compared
+from cpivae.tuning.confirm import confirming
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import Journal, read_journal
 from cpivae.tuning.record import TrialRecord
