@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ import torch
 
 from cpivae.config.load import make_config, with_values
 from cpivae.config.schema import Config
+from cpivae.data.example import write_somascan_example
 from cpivae.data.prepare import PreparedData, prepare
 from cpivae.data.tables import pair_from_frames
 from cpivae.names import PLATFORMS
 from cpivae.training.hardware import cpus
+
+EXAMPLE = "somascan example"
+"""The pair that is always there."""
 
 N_TRAIN, N_VAL, FEATURES_A, FEATURES_B = 1600, 200, 2168, 2731
 
@@ -46,6 +50,24 @@ def synthetic_data(config: Config, n_rows: int, features: dict[str, int], seed: 
         names = [f"{p}{i}" for i in range(features[p])]
         frames[p] = pd.DataFrame(table, index=[f"s{i}" for i in range(n_rows)], columns=names)
     return prepare(pair_from_frames(frames), config.data)
+
+
+def pairs(data: Path | None, scratch: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the name and folder of every pair: the example, then those in the folder ``data``."""
+    write_somascan_example(scratch / "example")
+    yield EXAMPLE, scratch / "example"
+    for folder in sorted(data.iterdir()) if data else []:
+        if (folder / "platform_a.csv").is_file():
+            yield folder.name, folder
+
+
+def of_pair(folder: Path, seed: int) -> list[str]:
+    """Return the settings that a pair and a seed need."""
+    chosen = [f"data.random_seed={seed}", f"training.seed={seed}"]
+    samples = folder / "samples.csv"
+    if samples.is_file() and "subject" in samples.read_text(encoding="utf-8").splitlines()[0].split(","):
+        chosen += [f"data.samples_table={samples}", "data.groups=subject"]
+    return chosen
 
 
 def machine() -> str:

@@ -149,12 +149,12 @@ def run_rounds(config: Config, data: PreparedData, folder: Path, report: Callabl
 
 def in_ray_trial(config: Config, data: PreparedData, folder: Path) -> None:
     """The same inside a worker process of Ray Tune, every epoch reported to it as a sweep's trials do."""
-    from cpivae.tuning.sweep import _set_ray_environment
+    from cpivae.tuning.ray_environment import set_ray_environment
 
-    _set_ray_environment()  # before Ray is imported, which reads it once
+    set_ray_environment(loopback=True)  # before Ray is imported, which reads it once
     from ray import tune
 
-    from cpivae.tuning.engine import local_ray
+    from cpivae.tuning.clusters import local_ray
 
     def trainable(proposed: dict[str, Any], data: PreparedData) -> None:  # noqa: ARG001
         run_rounds(config, data, folder, tune.report)

@@ -38,6 +38,7 @@ from cpivae.config.space import make_space
 from cpivae.config.tuning import TuningSettings
 from cpivae.data.prepare import read_and_prepare
 from cpivae.tuning import sweep
+from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import read_journal
 from cpivae.tuning.ledger import Course, Ledger
 
@@ -99,8 +100,9 @@ def search(data: Path, method: str, seed: int, epochs: int) -> list[float]:
             if method not in ("tpe from the base", "as shipped"):
                 Proposer._near_the_base = lambda *_: None  # type: ignore[method-assign]
             folder = sweep.run_sweep(
-                base, space, lambda: prepared, Path(name) / "sweep", study_name="search", say=lambda _: None
-            ).folder
+                base, space, lambda: prepared, SweepFolder(Path(name) / "sweep"), study_name="search",
+                say=lambda _: None,
+            ).folder  # fmt: skip
             return list(courses(folder.journal))[:epochs]
         finally:
             Proposer._tell, Proposer._near_the_base = honest, near  # type: ignore[method-assign]

@@ -36,6 +36,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from cpivae.config.space import make_space
 from cpivae.data.prepare import Folds
 from cpivae.names import RunFiles
+from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.sweep import SweepResult, run_sweep, sweep_config
 
 SPACE = {
@@ -94,7 +95,7 @@ def run(
 
     with sampled(held[0]) as memory:
         space = make_space(SPACE, config, "benchmark")
-        result = run_sweep(config, space, take, folder, study_name="benchmark", say=lambda _: None)
+        result = run_sweep(config, space, take, SweepFolder(folder), study_name="benchmark", say=lambda _: None)
     return result, memory
 
 

@@ -26,18 +26,17 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 import numpy as np
-from common import machine
+from common import EXAMPLE, machine, of_pair, pairs
 from sklearn.neighbors import KNeighborsRegressor
 
 from cpivae.config.load import load_config
 from cpivae.config.schema import Config
 from cpivae.config.variants import variant_names
-from cpivae.data.example import write_somascan_example
 from cpivae.data.prepare import PreparedData, prepare
 from cpivae.data.tables import read_pair
 from cpivae.training.run import build_module, count_parameters, fit
 
-NAMES = ("somascan example", "tcga_brca_array_vs_rnaseq", "zoodsma_radboud_olink_panels")
+NAMES = (EXAMPLE, "tcga_brca_array_vs_rnaseq", "zoodsma_radboud_olink_panels")
 FIXED = ["hardware.accelerator=cpu", "hardware.threads=1", "logging.tensorboard=false"]
 DIRECTIONS = (("b", "a"), ("a", "b"))
 
@@ -72,27 +71,9 @@ def methods(configs: list[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
                 yield shown, chosen, config
 
 
-def pairs(data: Path | None, scratch: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the name and folder of every pair."""
-    write_somascan_example(scratch / "example")
-    yield NAMES[0], scratch / "example"
-    for folder in sorted(data.iterdir()) if data else []:
-        if (folder / "platform_a.csv").is_file():
-            yield folder.name, folder
-
-
-def overrides(folder: Path, seed: int) -> list[str]:
-    """Return the settings that a pair and a seed need."""
-    chosen = [f"data.random_seed={seed}", f"training.seed={seed}"]
-    samples = folder / "samples.csv"
-    if samples.is_file() and "subject" in samples.read_text(encoding="utf-8").splitlines()[0].split(","):
-        chosen += [f"data.samples_table={samples}", "data.groups=subject"]
-    return chosen
-
-
 def run(job: Job) -> Result:
     """Train or fit one method on one pair with one seed."""
-    given = [*overrides(job.folder, job.seed), *job.settings, *FIXED]
+    given = [*of_pair(job.folder, job.seed), *job.settings, *FIXED]
     config = load_config(job.config or "default", given)
     data = prepare(read_pair({p: job.folder / f"platform_{p}.csv" for p in "ab"}), config.data)
     rows = f"{len(data.splits)} ({len(data.rows('train'))})"

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import cpivae
-from cpivae.errors import BundleError
+from cpivae.errors import BundleError, listed
 from cpivae.files import sha256, share_like_a_new_file, write_text
 from cpivae.names import MAX_FOLDS, PLATFORMS, RunFiles
 
@@ -25,13 +25,18 @@ MANIFEST: Final = "MANIFEST.json"
 WEIGHTS: Final = "weights.safetensors"
 METRICS: Final = "metrics.json"
 CARD: Final = "README.md"
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+READS: Final = (2, FORMAT_VERSION)
+"""Format versions that can be read; version 2 knew nothing of uncertainty."""
 
 FILES: Final = (RunFiles.CONFIG, WEIGHTS, METRICS, CARD)
 """Every file that each bundle has once beside the manifest."""
 
 FITTED: Final = tuple(name(p) for p in PLATFORMS for name in (RunFiles.preprocess, RunFiles.feature_names))
 """Every file that each bundle has for every fold."""
+
+OF_UNCERTAINTY: Final = (RunFiles.FEATURES, RunFiles.CALIBRATION)
+"""Files that a bundle has once, unless it was exported where its tables were not."""
 
 OPTIONAL: Final = (RunFiles.LINEAR_SKIP,)
 """Files for every fold that only some models need."""
@@ -54,7 +59,7 @@ def files_of(n_folds: int) -> tuple[list[str], list[str]]:
     """Return the names of the files that a bundle has, and of those that it may have."""
     folds = RunFiles.folds(Path(), n_folds)
     needed, optional = ([str(fold / name) for fold in folds for name in names] for names in (FITTED, OPTIONAL))
-    return [*FILES, *needed], optional
+    return [*FILES, *needed], [*OF_UNCERTAINTY, *optional]
 
 
 def verify(folder: Path) -> None:
@@ -115,14 +120,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(raw)
         version, n_folds = manifest["format_version"], manifest.get("folds", 0)
         body = {key: value for key, value in manifest.items() if key != "sha256"}
-        listed = set(manifest["files"])
+        named = set(manifest["files"])
         needed, optional = files_of(n_folds) if n_folds in range(1, MAX_FOLDS + 1) else ([], [])
-        intact = bool(needed) and raw == _render(body).encode() and set(needed) <= listed <= {*needed, *optional}
+        intact = bool(needed) and raw == _render(body).encode() and set(needed) <= named <= {*needed, *optional}
     except (ValueError, KeyError, TypeError, AttributeError):
         intact, version = False, FORMAT_VERSION
-    if version != FORMAT_VERSION:
+    if version not in READS:
         raise BundleError(
-            f"the bundle {folder} has format version {version}; this program reads version {FORMAT_VERSION}. "
+            f"the bundle {folder} has format version {version}; this program reads versions {listed(READS)}. "
             "Install the cpivae version named in its manifest."
         )
     if not intact:

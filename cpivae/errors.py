@@ -59,6 +59,10 @@ class ResourceError(CpivaeError):
     """More CPUs or GPUs asked for than this machine has."""
 
 
+class StorageError(CpivaeError):
+    """A file system of a bucket, or another remote one, that does not do what it is asked."""
+
+
 class MetricError(CpivaeError):
     """A metric that no epoch reports."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -69,23 +70,41 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(beside)
 
 
-def require_new_folder(path: Path, instead: str = "") -> None:
+@contextmanager
+def in_place_of(path: Path) -> Iterator[Path]:
+    """Yield a path beside; the folder that the block makes there takes the place of ``path``, once it is whole."""
+    prefix = f".{path.name}."
+    for of_a_killed_process in path.parent.glob(f"{prefix}*"):
+        shutil.rmtree(of_a_killed_process, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as beside:
+        new = Path(beside) / path.name
+        yield new
+        shutil.rmtree(path, ignore_errors=True)
+        new.rename(path)
+
+
+def require_new_folder(path: Path, instead: str = "", but: str = "") -> None:
     """Refuse a path that something already occupies, so that results of two runs never mix.
 
-    ``instead`` says what else could be done with what is there.
+    ``instead`` says what else could be done with what is there; ``but`` may be there.
 
     Raises
     ------
     FolderError
         ``path`` is a file, or a folder with contents, or lies below a file.
     """
+    if path.parts and path.parts[0].endswith(":") and not path.exists():  # what is left of s3:// in a path
+        raise FolderError(
+            f"{path.parts[0]}//... is no folder of this machine. Only the --output_dir of cpivae tune may be on "
+            "a remote file system."
+        )
     for parent in path.parents:
         if parent.exists():
             if not parent.is_dir():
                 raise FolderError(f"{path} cannot be created: {parent} is a file. Choose another output folder.")
             break
     if path.is_dir():
-        contents = sorted(p.name for p in path.iterdir())
+        contents = sorted(p.name for p in path.iterdir() if p.name != but)
         if contents:
             raise FolderError(
                 f"the output folder {path} already exists and holds {listed(contents, 3)}. "
@@ -93,6 +112,21 @@ def require_new_folder(path: Path, instead: str = "") -> None:
             )
     elif path.exists():
         raise FolderError(f"the output {path} is a file; a folder of that name is to be created. Choose another name.")
+
+
+def existing(path: Path) -> Path:
+    """Return the path, or the nearest folder above it that exists."""
+    return next(p for p in [path.absolute(), *path.absolute().parents] if p.exists())
+
+
+def is_uri(text: str) -> bool:
+    """Say whether a text names a file system, such as ``s3://bucket/folder``, and not a path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+
+
+def size(n_bytes: float) -> str:
+    """Write a number of bytes for people."""
+    return f"{n_bytes / 2**20:.0f} MB" if n_bytes < 2**30 else f"{n_bytes / 2**30:.1f} GB"
 
 
 def sha256(path: Path) -> str:

@@ -21,6 +21,11 @@ STATISTICS: Final = ("corr", "corr_mean", "corr_median", "r2", "mean_feature_r2"
 
 MAX_FOLDS: Final = 100
 
+TEMPORARY: Final = Path("/tmp")
+"""Where Ray's temporary files are, because sockets must have short names."""
+TEMPORARY_PREFIX: Final = "cpivae-"
+"""What the names of our folders there begin with; the number of the process that owns one is next."""
+
 TOTAL_LOSS: Final = "total_loss"
 
 
@@ -87,6 +92,8 @@ class RunFiles:
     ENVIRONMENT: Final = "environment.json"
     TENSORBOARD: Final = "tensorboard_logs"
     LINEAR_SKIP: Final = "linear_skip.safetensors"
+    FEATURES: Final = "features.csv"
+    CALIBRATION: Final = "calibration.json"
 
     @staticmethod
     def folds(folder: Path, n: int) -> list[Path]:
@@ -104,3 +111,12 @@ class RunFiles:
     @staticmethod
     def feature_names(platform: str) -> str:
         return f"feature_names_{platform}.txt"
+
+
+def plural(n: int, word: str) -> str:
+    """Write a number of things.
+
+    >>> plural(1, "epoch"), plural(2, "epoch")
+    ('1 epoch', '2 epochs')
+    """
+    return f"{n} {word}{'' if n == 1 else 's'}"

@@ -36,6 +36,7 @@ say "Everything is in $out"
 cat <<END
   data/                    the two tables, and what is known of the samples
   sweep/trials.csv         every trial with its score
+  sweep/report.html        all of it on one page, to open in a browser
   sweep/best_config.yaml   the best settings
   best/run/                a run folder: metrics.csv, test_metrics.json, checkpoints, TensorBoard logs
   bundle/README.md         what the model can and cannot do

@@ -14,7 +14,8 @@ import skops.io
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from cpivae.bundle import CARD, FILES, FITTED, MANIFEST, METRICS, WEIGHTS, is_bundle, verify, write_manifest
+from cpivae import bundle as format_of
+from cpivae.bundle import CARD, FITTED, MANIFEST, METRICS, OF_UNCERTAINTY, WEIGHTS, is_bundle, verify, write_manifest
 from cpivae.config.load import load_config, to_yaml, with_values
 from cpivae.config.schema import Config
 from cpivae.data.prepare import PreparedData, prepare
@@ -24,6 +25,8 @@ from cpivae.export import export_run
 from cpivae.impute import Imputer, load_imputer
 from cpivae.names import DIRECTIONS, RunFiles
 from cpivae.training.run import fit
+
+FILES = (*format_of.FILES, *OF_UNCERTAINTY)
 
 BOTH = pytest.mark.parametrize(("source", "target"), [("a", "b"), ("b", "a")])
 
@@ -95,8 +98,8 @@ def test_a_bundle_holds_its_files_and_nothing_private(bundle: Path, run: Path) -
     assert is_bundle(bundle)
     assert not is_bundle(run)
     verify(bundle)
-    texts = [p for p in bundle.iterdir() if p.suffix in {".yaml", ".json", ".md", ".txt"}]
-    assert len(texts) == 6
+    texts = [p for p in bundle.iterdir() if p.suffix in {".yaml", ".json", ".md", ".txt", ".csv"}]
+    assert len(texts) == 8
     for path in texts:
         text = path.read_text()
         assert str(run.parent) not in text
@@ -245,8 +248,10 @@ def test_a_manifest_that_is_something_else(copied: Path, content: bytes) -> None
 
 def test_an_unknown_format_version_says_what_to_do(copied: Path) -> None:
     manifest = json.loads((copied / MANIFEST).read_text())
-    (copied / MANIFEST).write_text(json.dumps(manifest | {"format_version": 3}))
-    with pytest.raises(BundleError, match=r"has format version 3; this program reads version 2\. Install the cpivae"):
+    (copied / MANIFEST).write_text(json.dumps(manifest | {"format_version": 4}))
+    with pytest.raises(
+        BundleError, match=r"has format version 4; this program reads versions 2, 3\. Install the cpivae"
+    ):
         load_imputer(copied)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,7 @@ def check(
         typer.Option("--search_space", help="What to vary; without it the command line is one of cpivae train."),
     ] = None,
     no_check: Annotated[bool, typer.Option("--no_check", hidden=True)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,  # noqa: ARG001
     experiment_name: ExperimentName = EXPERIMENT,
     version: Version = None,
     replicas: Replicas = None,
@@ -38,6 +40,8 @@ def check(
     fast_dev_run: FastDevRun = False,
 ) -> None:
     """Check a tune (or train) command line without running it: give the same options, and read what is wrong."""
+    from cpivae.tuning.folder import SweepFolder
+
     if search_space is not None:
         of_train = {"version": version, "replicas": replicas, "resume_from_checkpoint": resume_from_checkpoint}
         named = {"experiment_name": experiment_name != EXPERIMENT, "fast_dev_run": fast_dev_run}
@@ -46,9 +50,10 @@ def check(
     else:
         of_tune = {name: getattr(options, name) for name in TuneOptions.of_sweeps()}
         _refuse(of_tune, "belong to a sweep: give --search_space as well, or leave them out to check a run")
-        folder = run_folder(options.output_dir or RUNS, experiment_name, version)
+        folder = SweepFolder(run_folder(Path(options.output_dir or RUNS), experiment_name, version))
     extra = [f"training.replicas={replicas}"] if replicas is not None else []
-    examine(options, search_space, folder, attempt_steps=not no_check, extra=extra)
+    with options.place() as place:
+        examine(options, search_space, folder, attempt_steps=not no_check, place=place, extra=extra)
     print("nothing is wrong with this command")
 
 

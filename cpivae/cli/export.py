@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cpivae.errors import CpivaeError
+
+if TYPE_CHECKING:
+    from cpivae.training.again import Again
 
 
 def export(
@@ -24,25 +27,27 @@ def export(
     if trial is not None and sweep is None:
         raise CpivaeError("--trial chooses a trial of --sweep; it does not go with --experiment_dir.")
 
-    from cpivae.export import export_run
+    from cpivae.export import pack
+    from cpivae.training.again import Again
+    from cpivae.training.folder import RunFolder
 
     confirmed: dict[str, Any] = {}
     if sweep is None:
         assert experiment_dir is not None
-        run = experiment_dir
+        again = Again(RunFolder(experiment_dir))
     else:
-        run, confirmed = _run_of(sweep, trial)
-    notes = export_run(run, output, confirmed)
-    print("\n".join([f"exported {run} to {output}", *notes]))
+        again, confirmed = _trial_of(sweep, trial)
+    notes = pack(again, output, confirmed)
+    print("\n".join([f"exported {again.run.path} to {output}", *notes]))
 
 
-def _run_of(sweep: Path, trial: int | None) -> tuple[Path, dict[str, Any]]:
-    """Return the run folder of a trial, and what is confirmed of it."""
+def _trial_of(sweep: Path, trial: int | None) -> tuple[Again, dict[str, Any]]:
+    """Return a trial, and what is confirmed of it."""
     from cpivae.tuning.folder import SweepFolder
 
     folder = SweepFolder.open(sweep)
     if trial is None:
-        return folder.trial(folder.best()).path, folder.confirmation()
+        return folder.again(folder.best()), folder.confirmation()
     known = {record.number: record for record in folder.records()}
     if trial not in known:
         raise CpivaeError(f"{sweep} has no trial {trial}; it has {len(known)}, numbered from 0 (see trials.csv).")
@@ -53,4 +58,4 @@ def _run_of(sweep: Path, trial: int | None) -> tuple[Path, dict[str, Any]]:
             f"{folder.config().tuning.keep_weights}. Train it again with --config {run.path / 'config.yaml'}"
         )
     confirmed = folder.confirmation()
-    return run.path, confirmed if confirmed.get("winner") == trial else {}
+    return folder.again(known[trial]), confirmed if confirmed.get("winner") == trial else {}

@@ -8,12 +8,18 @@ from collections.abc import Sequence
 
 import typer
 
+from cpivae.cli.baseline import baseline
 from cpivae.cli.check import check
 from cpivae.cli.confirm import confirm
+from cpivae.cli.doctor import doctor
 from cpivae.cli.example import example
 from cpivae.cli.export import export
 from cpivae.cli.impute import impute
+from cpivae.cli.inspect import inspect
 from cpivae.cli.models import models
+from cpivae.cli.report import report
+from cpivae.cli.simulate import simulate
+from cpivae.cli.submit import app as submit
 from cpivae.cli.train import train
 from cpivae.cli.tune import tune
 from cpivae.errors import CpivaeError
@@ -28,11 +34,17 @@ app = typer.Typer(
 app.command()(tune)
 app.command()(train)
 app.command()(check)
+app.command()(baseline)
+app.command()(report)
 app.command()(confirm)
+app.add_typer(submit, name="submit")
 app.command()(export)
 app.command()(impute)
+app.command()(inspect)
 app.command()(models)
 app.command()(example)
+app.command()(simulate)
+app.command()(doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

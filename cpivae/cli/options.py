@@ -89,19 +89,39 @@ def run_folder(output_dir: Path, experiment_name: str, version: str | None) -> P
 
 ConfigFile = Annotated[str, typer.Option("--config", help="Settings: a YAML file, or the name of a shipped one.")]
 PlatformA = Annotated[
-    Path, typer.Option("--platform_a", help="Table of platform A: csv, tsv, txt (.gz), parquet, adat.")
+    Path, typer.Option("--platform_a", help="Table of platform A: csv, tsv, xlsx, parquet, NPX, adat, h5ad.")
 ]
 PlatformB = Annotated[Path, typer.Option("--platform_b", help="Table of platform B.")]
 Transpose = Annotated[bool, typer.Option("--transpose", help="Features are rows in the tables, samples are columns.")]
+DropQcWarnings = Annotated[bool, typer.Option("--drop_qc_warnings", help="Treat values under a QC warning as missing.")]
+MinDetected = Annotated[
+    float | None,
+    typer.Option(
+        "--min_detected",
+        min=0,
+        max=1,
+        help="Leave out features detected in a smaller share of the training rows.",
+        show_default="data.min_detected of the config",
+    ),
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be given several times.")
 ]
 
 
-def load_settings(config: str, overrides: list[str], *, transpose: bool) -> Config:
+def reading_overrides(*, transpose: bool, drop_qc_warnings: bool, min_detected: float | None) -> list[str]:
+    """Return what the options on reading tables say, as overrides of settings."""
+    return [
+        *(["data.transpose=true"] if transpose else []),
+        *(["data.drop_qc_warnings=true"] if drop_qc_warnings else []),
+        *([f"data.min_detected={min_detected}"] if min_detected is not None else []),
+    ]
+
+
+def load_settings(config: str, overrides: list[str]) -> Config:
     """Read settings and make their paths independent of the working directory."""
     from cpivae.config.load import load_config, with_values
 
-    loaded = load_config(config, [*overrides, *(["data.transpose=true"] if transpose else [])])
+    loaded = load_config(config, overrides)
     table = loaded.data.samples_table
     return loaded if table is None else with_values(loaded, {"data.samples_table": str(table.resolve())})

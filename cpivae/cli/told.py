@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only, and what is wrong.")]
+
+
+def sayer(quiet: bool) -> Callable[[str], None]:
+    """Return what prints the lines on the way to a result; if ``quiet``, the warnings only, apart from the result."""
+
+    def warn(text: str) -> None:
+        for line in text.splitlines():
+            if line.startswith("warning:"):
+                print(line, file=sys.stderr)
+
+    return warn if quiet else print
 
 
 def test_scores(metrics: Mapping[str, float]) -> str:

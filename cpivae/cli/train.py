@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +12,10 @@ from cpivae.cli.options import (
     EXPERIMENT,
     RUNS,
     ConfigFile,
+    DropQcWarnings,
     ExperimentName,
     FastDevRun,
+    MinDetected,
     PlatformA,
     PlatformB,
     Replicas,
@@ -21,12 +24,15 @@ from cpivae.cli.options import (
     Transpose,
     Version,
     load_settings,
+    reading_overrides,
     run_folder,
 )
-from cpivae.cli.told import test_scores
+from cpivae.cli.told import Quiet, sayer, test_scores
+from cpivae.names import RunFiles
 
 if TYPE_CHECKING:
-    from cpivae.training.callbacks import EpochReport
+    from cpivae.config.schema import Config
+    from cpivae.data.prepare import Folds
     from cpivae.training.run import RunResult
 
 
@@ -41,54 +47,61 @@ def train(
     fast_dev_run: FastDevRun = False,
     replicas: Replicas = None,
     transpose: Transpose = False,
+    drop_qc_warnings: DropQcWarnings = False,
+    min_detected: MinDetected = None,
     set: Set = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train one configuration and evaluate its best epoch on the test samples."""
     options = [f"training.replicas={replicas}"] if replicas is not None else []
-    settings = load_settings(config, [*(set or []), *options], transpose=transpose)
+    options += reading_overrides(transpose=transpose, drop_qc_warnings=drop_qc_warnings, min_detected=min_detected)
+    settings = load_settings(config, [*(set or []), *options])
 
     from cpivae.data.prepare import read_and_prepare
     from cpivae.files import require_new_folder
-    from cpivae.training.run import build_module, count_parameters, fit, try_one_batch
+    from cpivae.training.run import build_module, count_parameters, try_one_batch
 
     path = run_folder(output_dir, experiment_name, version)
     require_new_folder(path)
     folds, lines = read_and_prepare({"a": platform_a, "b": platform_b}, settings.data)
-    print("\n".join(lines))
+    say = sayer(quiet)
+    say("\n".join(lines))
     n_replicas, n_parameters = settings.n_replicas(), count_parameters(build_module(settings, folds))
     several = f"{n_replicas} models of " if n_replicas > 1 else ""
-    print(f"{settings.model.model_type}: {several}{n_parameters // n_replicas:,} parameters")
+    say(f"{settings.model.model_type}: {several}{n_parameters // n_replicas:,} parameters")
     if fast_dev_run:
         try_one_batch(settings, folds)
         print("fast_dev_run: one batch of training and validation went through; nothing was written")
         return
-    print(f"training in {path}")
-    epochs = settings.training.stop_epoch or settings.training.max_epochs
-    result = fit(
-        settings,
-        folds,
-        path,
-        name=experiment_name,
-        reporters=[EpochLines(epochs)],
-        resume_from=resume_from_checkpoint,
-    )
+    say(f"training in {path}")
+    result = _fitted(settings, folds, path, name=experiment_name, resume_from=resume_from_checkpoint, quiet=quiet)
     print("\n".join(_summary(result, settings.callbacks.model_checkpoint.monitor)))
 
 
-class EpochLines:
-    """Prints a line per epoch; a plain object, so that it can travel to a worker process."""
+def _fitted(
+    settings: Config, folds: Folds, path: Path, *, name: str, resume_from: Path | None, quiet: bool
+) -> RunResult:
+    """Train, and show how it goes."""
+    from cpivae.cli.epochs import EpochBar, EpochLines
+    from cpivae.terminal.live import live
+    from cpivae.terminal.region import is_live
+    from cpivae.training.run import fit
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def __call__(self, report: EpochReport) -> None:
-        shown = ("train_total_loss", "val_total_loss", "val_cross_a_corr_mean", "val_cross_b_corr_mean")
-        values = "  ".join(f"{name} {report.metrics[name]:.4f}" for name in shown)
-        print(f"epoch {report.epoch:>{len(str(self.epochs))}}/{self.epochs}  {values}", flush=True)
+    epochs = settings.training.stop_epoch or settings.training.max_epochs
+    if quiet or not is_live(sys.stdout):
+        return fit(
+            settings, folds, path, name=name, reporters=[] if quiet else [EpochLines(epochs)], resume_from=resume_from
+        )
+    bar = EpochBar(name, path / RunFiles.METRICS, epochs, settings.callbacks.model_checkpoint.goal(), sys.stdout)
+    with live(bar.draw, sys.stdout):
+        try:
+            return fit(settings, folds, path, name=name, resume_from=resume_from)
+        finally:
+            bar.over = True
 
 
 def _summary(result: RunResult, metric: str) -> list[str]:
-    lines = [f"best of {result.epochs} epochs: {result.best_epoch}, {metric} {result.score:.4f}"]
+    lines = [f"best after {result.best_epoch + 1} of {result.epochs} epochs: {metric} {result.score:.4f}"]
     if result.test_metrics:
         lines.append(f"test samples, mean correlation per feature: {test_scores(result.test_metrics)}")
     else:

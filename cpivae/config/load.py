@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cpivae.config.schema import Config, config_class
+from cpivae.config.schema import Config
 from cpivae.config.shipped import find_shipped
+from cpivae.config.variant_class import config_class
 from cpivae.config.variants import variant_name, variant_names
 from cpivae.config.yaml import dump_yaml, parse_yaml, read_yaml_mapping
 from cpivae.errors import ConfigError, did_you_mean, listed
@@ -30,16 +31,29 @@ def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
     """
     path = find_shipped(source, "configs")
     data = read_yaml_mapping(path)
-    problems = []
+    problems, given = [], []
     for override in overrides:
         try:
             key, value = parse_override(override)
             set_path(data, key, value)
+            given.append(key)
         except ConfigError as error:
             problems += [f"{error.source}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError("--set", problems)
-    return make_config(data, str(path))
+    try:
+        return make_config(data, str(path))
+    except ConfigError as error:
+        raise _blamed(error, given) from None
+
+
+def _blamed(error: ConfigError, given: Sequence[str]) -> ConfigError:
+    """Return the error with the file blamed for what is in it alone, and not for what was ``given`` over it."""
+    by_us = [any(p.startswith((f"{key}.", f"{key}:")) for key in given) for p in error.problems]
+    if all(by_us):
+        return ConfigError("command line", error.problems)
+    told = zip(error.problems, by_us, strict=True)
+    return ConfigError(error.source, [f"{p} (given on the command line)" if ours else p for p, ours in told])
 
 
 def make_config(data: Mapping[str, Any], source: str) -> Config:

@@ -14,14 +14,20 @@ from pydantic.fields import FieldInfo
 
 from cpivae.config.base import LossWeights, ModelSettings, Section
 from cpivae.config.load import DEFAULT_VARIANT, to_plain
-from cpivae.config.schema import config_class
 from cpivae.config.shipped import shipped_folder
+from cpivae.config.slurm import SlurmSettings
+from cpivae.config.variant_class import config_class
 from cpivae.config.variants import load_variant, variant_names
 from cpivae.config.yaml import dump_yaml
 
 HEADER = """\
 # Every setting of cpivae with its default. Copy this file and keep the lines you change: what is left out is default.
 # Any setting can also be given on the command line, for example --set training.max_epochs=5
+"""
+
+SLURM_HEADER = """\
+# What a job asks of SLURM, with the defaults. Copy this file for your cluster, keep the lines you change, and give it
+# with cpivae submit slurm --cluster FILE. Every setting is an option as well, which takes precedence.
 """
 
 TABLE = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
@@ -37,6 +43,12 @@ def render_config(variant: str, *sections: str, header: str = HEADER) -> str:
         for name, section in ((name, getattr(defaults, name)) for name in sections or type(defaults).model_fields)
     ]
     return header + "\n" + "\n".join(blocks)
+
+
+def render_slurm_settings() -> str:
+    """Return the YAML file of what a job asks of SLURM, with its defaults and documentation."""
+    settings = SlurmSettings()
+    return SLURM_HEADER + "\n" + _lines(settings, settings.model_dump(mode="json"), 0)
 
 
 def render_variant(variant: str) -> str:
@@ -58,13 +70,47 @@ def settings_table(variant: str) -> str:
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *own, ""])
 
 
+SETTINGS_HEADER = """\
+# Settings
+
+Every setting of `cpivae` with its default; those of `model` and `loss_weights` are of `joint_vae`, and what other
+models have is on [their pages](models/README.md). A config file holds the ones that you change, `--set PATH=VALUE`
+overrides one on the command line, and a search space varies them. This page is written from the program
+(`python -m cpivae.config.render`).
+"""
+
+
+def settings_page() -> str:
+    """Return ``docs/settings.md``: every setting with its default and its meaning, a table per section."""
+    defaults = config_class(DEFAULT_VARIANT)()  # type: ignore[call-arg]
+    parts = [SETTINGS_HEADER]
+    for name in type(defaults).model_fields:
+        section = getattr(defaults, name)
+        head = f"\n## {name}\n\n{_first_line(section)}\n\n| setting | default | meaning |\n|---|---|---|\n"
+        parts.append(head + "".join(f"{row}\n" for row in _leaf_rows(name, section)))
+    return "".join(parts)
+
+
+def _leaf_rows(path: str, section: Section) -> Iterator[str]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            yield from _leaf_rows(f"{path}.{name}", value)
+        else:
+            yield _row(f"{path}.{name}", section.model_dump(mode="json")[name], field)
+
+
+def _row(path: str, plain: object, field: FieldInfo) -> str:
+    shown = dump_yaml(plain).strip().removesuffix("\n...").replace("\n", ", ")
+    return f"| `{path}` | `{shown}` | {_text(field)} |"
+
+
 def _rows(path: str, section: Section, shared: Section) -> Iterator[str]:
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         if name in type(shared).model_fields and value == getattr(shared, name):
             continue
-        shown = dump_yaml(section.model_dump(mode="json")[name]).strip().removesuffix("\n...").replace("\n", ", ")
-        yield f"| `{path}.{name}` | `{shown}` | {_text(field)} |"
+        yield _row(f"{path}.{name}", section.model_dump(mode="json")[name], field)
 
 
 def _lines(section: Section, plain: dict[str, object], depth: int) -> str:
@@ -96,6 +142,9 @@ def rendered_files() -> Iterator[tuple[Path, str]]:
     """Yield every file of a checkout that is written from the schema, with what it should hold."""
     configs = shipped_folder("configs")
     yield configs / "default.yaml", render_config(DEFAULT_VARIANT)
+    yield configs / "cluster" / "slurm.yaml", render_slurm_settings()
+    if (page := configs.parent / "docs" / "settings.md").is_file():
+        yield page, settings_page()
     for variant in variant_names():
         yield configs / f"{variant}.yaml", render_variant(variant)
         page = configs.parent / "docs" / "models" / f"{variant}.md"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Strict, create_model, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from cpivae.config.base import LossWeights, Mode, ModelSettings, Section
 from cpivae.config.tuning import DEFAULT_GRACE, GRACE_AFTER_RAMPS, TuningSettings
-from cpivae.config.variants import load_variant, variant_name
 from cpivae.errors import did_you_mean
 from cpivae.names import MAX_FOLDS, Goal, metric_keys, natural_mode
 
@@ -32,7 +30,8 @@ class TrainingSettings(Section):
     learning_rate: float = Field(3e-3, gt=0, le=10)
     """Step size of the optimiser at the start."""
     batch_size: int = Field(64, ge=3)  # an odd number of rows dealt by two would leave a batch of one
-    """Rows in a batch, at most: rows are dealt into batches of nearly equal size."""
+    """Rows in a batch, at most: rows are dealt into batches of nearly equal size. Folds of unequal size take as many
+    steps an epoch as the smallest, so the batches of larger ones have more rows."""
     optimizer: Literal["adam", "adamw"] = "adamw"
     """adam (weight decay as an L2 penalty) or adamw (decoupled weight decay)."""
     weight_decay: float = Field(1e-2, ge=0)
@@ -98,6 +97,13 @@ class DataSettings(Section):
 
     transpose: bool = False
     """Features are rows in the tables, and samples are columns."""
+    strip_ids: bool = False
+    """Remove blanks around sample ids and feature names; without it they are compared exactly as written."""
+    drop_qc_warnings: bool = False
+    """Treat values under a QC warning of sample or assay as missing, and leave out samples that have no others."""
+    min_detected: float = Field(0.0, ge=0, le=1)
+    """Leave out features that fewer than this share of the training rows have a value of, or one that is not below
+    the limit of detection where the file has such limits."""
     splits: Splits = Splits()
     random_seed: int = Field(42, ge=0, lt=2**32)
     """Seed of the split: the same ids and seed give the same split, in whatever order the rows come."""
@@ -269,21 +275,3 @@ def _unknown_metric(path: str, name: str, config: Config) -> list[str]:
         return []
     hint = did_you_mean(name, known) or f" Known: {', '.join(known)}"
     return [f"{path}: no epoch reports a metric '{name}'.{hint}"]
-
-
-@cache
-def config_class(variant: str) -> type[Config]:
-    """Return the settings type of a variant: :class:`Config` with that variant's own model and loss weights.
-
-    Raises
-    ------
-    ConfigError
-        No variant has this name.
-    """
-    recipe = load_variant(variant)
-    own: dict[str, Any] = {
-        "model": (recipe.settings, recipe.settings(model_type=variant_name(variant))),
-        "loss_weights": (recipe.loss_weights, recipe.loss_weights()),
-    }
-    made: type[Config] = create_model(f"{Config.__name__}[{variant}]", __base__=Config, **own)
-    return made

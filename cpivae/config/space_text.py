@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cpivae.config.shipped import find_shipped
-from cpivae.config.yaml import read_yaml_mapping
+from cpivae.config.yaml import parse_yaml, read_yaml_mapping
 from cpivae.errors import ConfigError
 
 EXTENDS, WHEN = "extends", "when"
@@ -44,6 +44,23 @@ def resolve(text: Mapping[Any, Any], folder: Path, files: tuple[Path, ...] = ())
     if conditions:
         own[WHEN] = conditions
     return _extended(inherited, own)
+
+
+def files_of(path: Path) -> set[Path]:
+    """Return a space's file and all that it extends, whole paths; a file that cannot be read raises ``ConfigError``."""
+    found: set[Path] = set()
+    unread = [path.resolve()]
+    while unread:
+        file = unread.pop()
+        found.add(file)
+        names = _named(read_yaml_mapping(file))
+        unread += {find_shipped(name, "search_spaces", file.parent).resolve() for name in names} - found
+    return found
+
+
+def _named(text: Mapping[Any, Any]) -> list[str]:
+    inner = [name for _, _, block in _conditions(text.get(WHEN, {})) for name in _named(block)]
+    return [*_names(text.get(EXTENDS, [])), *inner]
 
 
 def written(value: Any) -> str:
@@ -85,7 +102,9 @@ def _conditions(when: Any) -> Iterator[tuple[str, Any, Mapping[Any, Any]]]:
 
 
 def _values(key: Any) -> list[str]:
-    return [part.strip() for part in written(key).split("|")]
+    if not isinstance(key, str) or "|" not in key:
+        return [written(key)]
+    return [written(parse_yaml(part, f"{WHEN} {key}")) for part in key.split("|")]
 
 
 def _extended(base: Tree, own: Tree) -> Tree:

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cpivae.config.base import Mode, Section
+from cpivae.errors import ResourceError
 from cpivae.names import MAX_FOLDS, Goal, natural_mode
 
 GRACE_AFTER_RAMPS = 3
 """Epochs that trials run at least when all weights have risen, before they are compared."""
-DEFAULT_GRACE = 8
+DEFAULT_GRACE = 5
 """Epochs after which correlations of most models tell good settings from bad ones."""
+
+AUTO: Literal["auto"] = "auto"
+"""Instead of a number of CPUs or GPUs: measured when a sweep begins (:mod:`cpivae.tuning.packing`)."""
+
+
+def _positive_or_auto(value: Any) -> Any:
+    return _or_auto(value, "above 0", lambda number: number > 0)
+
+
+def _not_negative_or_auto(value: Any) -> Any:
+    return _or_auto(value, "of at least 0", lambda number: number >= 0)
+
+
+def _or_auto(value: Any, bounds: str, inside: Callable[[float], bool]) -> Any:
+    """Check both kinds here: pydantic would tell of a union's members one by one."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if value == AUTO or (number and inside(value)):
+        return value
+    got = f"{value!r} (text)" if isinstance(value, str) else repr(value)
+    raise ValueError(f"must be a number {bounds}, or auto, got {got}")
 
 
 class AshaSettings(Section):
     """Asynchronous successive halving (Li et al. 2020): which trials are stopped, and when."""
 
     grace_period: int | None = Field(None, ge=1)
-    """Epochs that every trial may run; null for 8, or 3 more than the slowest ramp of the base config takes."""
+    """Epochs that every trial may run; null for 5, or 3 more than the slowest ramp of the base config takes."""
     reduction_factor: int = Field(3, ge=2)
     """At each rung one trial in this many goes on; rungs lie this factor apart."""
     max_t: int | None = Field(None, ge=1)
@@ -51,10 +74,10 @@ class TuningSettings(Section):
     """Judge every trial by the mean over so many folds, a model each, instead of one validation split: for data of a
     few hundred samples. Replaces data.folds."""
     asha: AshaSettings = AshaSettings()
-    cpus_per_trial: float = Field(1, gt=0)
-    """CPUs of a trial, and its number of threads."""
-    gpus_per_trial: float = Field(0, ge=0)
-    """GPUs of a trial; .25 puts four trials on one."""
+    cpus_per_trial: Annotated[float | Literal["auto"], BeforeValidator(_positive_or_auto)] = 1.0
+    """CPUs of a trial, and its number of threads; auto for what makes the sweep shortest, measured when it begins."""
+    gpus_per_trial: Annotated[float | Literal["auto"], BeforeValidator(_not_negative_or_auto)] = 0.0
+    """GPUs of a trial; .25 puts four trials on one, and auto as many as fit, measured when the sweep begins."""
     max_concurrent: int | None = Field(None, ge=1)
     """Trials at a time; null for as many as the CPUs and GPUs allow."""
     time_budget: float | None = Field(None, gt=0)
@@ -70,6 +93,28 @@ class TuningSettings(Section):
     keep_weights: int | None = Field(None, ge=1)
     """Keep the weights of this many of the best trials only; null for all."""
 
+    @property
+    def cpus(self) -> float:
+        """CPUs of a trial, where they are a number."""
+        return _number("cpus_per_trial", self.cpus_per_trial)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of a trial, where they are a number."""
+        return _number("gpus_per_trial", self.gpus_per_trial)
+
+    def gpus_of(self, *, alone: bool) -> float:
+        """Return the GPUs of one trial: ``alone``, of which there is one to itself, once memory ran out."""
+        return 1 if alone and self.gpus else self.gpus
+
     def goal(self) -> Goal:
         """Return the metric with its direction."""
         return Goal(self.metric, self.mode or natural_mode(self.metric))
+
+
+def _number(name: str, value: float | Literal["auto"]) -> float:
+    if isinstance(value, str):
+        raise ResourceError(
+            f"tuning.{name} is auto, which is measured where cpivae tune begins a sweep. Give a number here."
+        )
+    return value

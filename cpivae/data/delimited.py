@@ -9,28 +9,24 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import math
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
+from cpivae.data.cells import MISSING, as_number
 from cpivae.data.labels import SAMPLE_ID, SAMPLES_IN_ROWS, Layout, quoted, unusable_cell
 from cpivae.data.text import Text
 from cpivae.errors import DataError
 
-MISSING: Final = ("", "NA", "NaN", "nan", "N/A", "NULL", "null", "None", "-")
-"""Cells that stand for a missing value, exactly as written."""
-
 # A line, the header with its thousands of names above all, must fit into one block.
 _BLOCK_BYTES = 1 << 24
-_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan)", re.ASCII | re.IGNORECASE)
 
 
 def read_numbers(text: Text, layout: Layout = SAMPLES_IN_ROWS) -> pd.DataFrame:
@@ -41,11 +37,33 @@ def read_numbers(text: Text, layout: Layout = SAMPLES_IN_ROWS) -> pd.DataFrame:
     DataError
         A line with too few or too many cells, or a cell that is neither a finite number nor missing.
     """
-    rows = text.rows()
-    last_line_of_header, header = next(rows)
-    if next(rows, None) is None or len(header) == 1:
+    _, header = next(text.rows())
+    n_lines = sum(1 for _ in islice(text.rows(), 2)) - 1
+    if n_lines == 0 or len(header) == 1:
         return pd.DataFrame(index=[cells[0] for _, cells in text.rows()][1:], columns=header[1:], dtype=np.float64)
+    table = read_columns(text, range(len(header)), range(1, len(header)), layout)
+    values = np.empty((table.num_rows, len(header) - 1), order="F")
+    for i in range(len(header) - 1):
+        values[:, i] = table.column(i + 1).to_numpy()
+    index = pd.Index(table.column(0).to_pylist(), dtype="str", name=header[0].strip() or SAMPLE_ID)
+    return pd.DataFrame(values, index=index, columns=pd.Index(header[1:], dtype="str"))
+
+
+def read_columns(
+    text: Text, wanted: Sequence[int], numeric: Collection[int], layout: Layout = SAMPLES_IN_ROWS, label: int = 0
+) -> pa.Table:
+    """Return some columns, called by their positions: float64 where ``numeric``, text elsewhere.
+
+    ``label``: the column that names the line in messages.
+
+    Raises
+    ------
+    DataError
+        A line with too few or too many cells, or a cell of ``numeric`` that is neither a finite number nor missing.
+    """
+    last_line_of_header, header = next(text.rows())
     positions = [str(i) for i in range(len(header))]  # names may repeat, positions cannot
+    types = {str(i): pa.float64() if i in numeric else pa.string() for i in wanted}
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(text.content),
@@ -53,19 +71,14 @@ def read_numbers(text: Text, layout: Layout = SAMPLES_IN_ROWS) -> pd.DataFrame:
                 block_size=_BLOCK_BYTES, skip_rows=last_line_of_header, column_names=positions, use_threads=True
             ),
             pyarrow.csv.ParseOptions(delimiter=text.delimiter),
-            pyarrow.csv.ConvertOptions(
-                column_types={p: pa.float64() for p in positions} | {"0": pa.string()}, null_values=MISSING
-            ),
+            pyarrow.csv.ConvertOptions(column_types=types, null_values=MISSING, include_columns=list(types)),
         )
     except pa.ArrowException as error:
-        raise _first_problem(text, layout, f"cannot be read as a table: {str(error).splitlines()[0]}") from error
-    values = np.empty((table.num_rows, len(header) - 1), order="F")
-    for i in range(len(header) - 1):
-        values[:, i] = table.column(i + 1).to_numpy()
-    if np.isinf(values).any():
-        raise _first_problem(text, layout, "holds an infinite value")
-    index = pd.Index(table.column(0).to_pylist(), dtype="str", name=header[0].strip() or SAMPLE_ID)
-    return pd.DataFrame(values, index=index, columns=pd.Index(header[1:], dtype="str"))
+        reason = f"cannot be read as a table: {str(error).splitlines()[0]}"
+        raise _first_problem(text, numeric, layout, label, reason) from error
+    if any(np.isinf(table.column(str(i)).to_numpy()).any() for i in wanted if i in numeric):
+        raise _first_problem(text, numeric, layout, label, "holds an infinite value")
+    return table
 
 
 def read_strings(text: Text, layout: Layout = SAMPLES_IN_ROWS) -> pd.DataFrame:
@@ -75,7 +88,7 @@ def read_strings(text: Text, layout: Layout = SAMPLES_IN_ROWS) -> pd.DataFrame:
     cells = []
     for line, row in rows:
         if len(row) != len(header):
-            raise _ragged(text, line, row, len(header), layout, last=next(rows, None) is None)
+            raise ragged(text, line, row, len(header), layout, last=next(rows, None) is None)
         cells.append(row)
     index = pd.Index([row[0] for row in cells], dtype="str", name=header[0].strip() or SAMPLE_ID)
     return pd.DataFrame([row[1:] for row in cells], index=index, columns=pd.Index(header[1:], dtype="str"), dtype="str")
@@ -111,27 +124,24 @@ def _output(path: Path, ending: str) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, compressed)
 
 
-def _first_problem(text: Text, layout: Layout, otherwise: str) -> DataError:
+def _first_problem(text: Text, numeric: Collection[int], layout: Layout, label: int, otherwise: str) -> DataError:
     """Walk the file cell by cell to the first line or cell that cannot be used."""
     rows = text.rows()
     _, header = next(rows)
     for line, cells in rows:
         if len(cells) != len(header):
-            return _ragged(text, line, cells, len(header), layout, last=next(rows, None) is None)
-        for name, cell in zip(header[1:], cells[1:], strict=True):
-            if not _is_usable(cell):
-                return unusable_cell(text.path, f"line {line} ({layout.row} {quoted(cells[0])})", name, cell)
+            return ragged(text, line, cells, len(header), layout, label, last=next(rows, None) is None)
+        for position in numeric:
+            if as_number(cells[position]) is None:
+                place = f"line {line} ({layout.row} {quoted(cells[label])})"
+                return unusable_cell(text.path, place, header[position], cells[position])
     return DataError(f"{text.path} {otherwise}.")
 
 
-def _is_usable(cell: str) -> bool:
-    if cell in MISSING:
-        return True
-    number = cell.strip(" \t")
-    return _NUMBER.fullmatch(number) is not None and not math.isinf(float(number))
-
-
-def _ragged(text: Text, line: int, cells: list[str], width: int, layout: Layout, *, last: bool) -> DataError:
+def ragged(
+    text: Text, line: int, cells: list[str], width: int, layout: Layout, label: int = 0, *, last: bool
+) -> DataError:
+    """Describe a line that has more or fewer cells than the header."""
     n_lines = len("".join(cells).splitlines()) or 1
     if n_lines > 1:
         advice = "A quote is probably opened there and never closed."
@@ -141,7 +151,8 @@ def _ragged(text: Text, line: int, cells: list[str], width: int, layout: Layout,
         advice = "If the header lacks a name above the first column, add one."
     else:
         advice = "Every line must have as many cells as the header."
+    named = quoted(cells[min(label, len(cells) - 1)])
     return DataError(
-        f"{text.path}, line {line - n_lines + 1} ({layout.row} {quoted(cells[0])}): the header has {width} cells, "
-        f"this line {len(cells)}. {advice}"
+        f"{text.path}, line {line - n_lines + 1} ({layout.row} {named}): the header has {width} cells, this line "
+        f"{len(cells)}. {advice}"
     )

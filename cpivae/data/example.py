@@ -37,14 +37,19 @@ def write_somascan_example(output_dir: Path) -> dict[str, Path]:
     FolderError
         ``output_dir`` is a file, or a folder with contents.
     """
-    with as_file(files("somadata") / "data" / "example_data.adat") as path:
-        adat = read_adat(path)
+    adat = somascan_example()
     with folder_written_whole(output_dir) as folder:
         for platform, frame in _platforms(adat).items():
             write_table(frame, folder / FILES[platform])
         annotation = adat.samples[_ANNOTATION].to_csv(lineterminator="\n")
         write_text(folder / FILES["samples"], annotation)
     return {key: output_dir / name for key, name in FILES.items()}
+
+
+def somascan_example() -> Adat:
+    """Read the file: 170 samples x 4,979 human proteins, log2 RFU, none missing."""
+    with as_file(files("somadata") / "data" / "example_data.adat") as path:
+        return read_adat(path)
 
 
 def _platforms(adat: Adat) -> dict[str, pd.DataFrame]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from cpivae.data.cells import why_unusable
 from cpivae.errors import DataError, listed
 
 SAMPLE_ID: Final = "SampleID"
@@ -67,11 +67,7 @@ def require_labels(frame: pd.DataFrame, source: object, layout: Layout = SAMPLES
 
 def unusable_cell(source: object, place: str, column: str, cell: str) -> DataError:
     """Describe one cell that is neither a finite number nor missing."""
-    problem = "is infinite" if _is_infinite(cell) else "is not a number"
-    return DataError(
-        f"{source}, {place}, column {quoted(column)}: {quoted(cell)} {problem}. Values are plain numbers with a "
-        "decimal point; leave a missing one empty, and remove columns that are not measurements."
-    )
+    return DataError(f"{source}, {place}, column {quoted(column)}: {quoted(cell)} {why_unusable(cell)}")
 
 
 def quoted(text: str, limit: int = 60) -> str:
@@ -96,9 +92,7 @@ def _require_distinct(source: object, what: str, labels: Iterable[str], first: s
         raise DataError(f"{source}: {len(repeated)} {noun} more than once: {listed(repeated)}. {_REMEDY[what]}.")
 
 
-def _is_infinite(cell: str) -> bool:
-    """Tell ``inf`` and ``1e999``, a number too large for a float, from text."""
-    try:
-        return math.isinf(float(cell))
-    except ValueError:
-        return False
+def reason(error: Exception, limit: int = 200) -> str:
+    """Return the first line of what another package says, or the kind of its error where it says nothing."""
+    words = "".join(c if c.isprintable() else repr(c)[1:-1] for c in (str(error).splitlines() or [""])[0])
+    return (words if len(words) <= limit else f"{words[:limit]}...") or type(error).__name__

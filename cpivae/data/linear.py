@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GroupKFold, KFold
 
 from cpivae.batch import Direction, LinearMap
+from cpivae.data.inner import InnerFolds, best_candidate, inner_folds
+from cpivae.data.span import Span, thin_svd
 
 Rows = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
-Folds = list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 
-PENALTIES = np.logspace(-4, 6, 21)
+PENALTIES = tuple(float(penalty) for penalty in np.logspace(-4, 6, 21))
 """Penalties that are tried; scaled features sum up to (rows x features)."""
-
-N_FOLDS = 5
-
-
-class _Span(NamedTuple):
-    """A table in its own span: ridge and squared error do not notice, and wide tables cost no more than square ones."""
-
-    mean: Array
-    """(D,)."""
-    scores: Array
-    """(N, R), R <= N."""
-    axes: Array
-    """(R, D), orthonormal; scores @ axes is the table without its mean."""
 
 
 def fit_linear_maps(
@@ -40,13 +26,26 @@ def fit_linear_maps(
 
     One penalty for all targets of a direction, by squared error on inner folds that keep ``groups`` (N,) together.
     """
-    spans = {platform: _span(table) for platform, table in rows.items()}
-    folds = _folds(len(next(iter(rows.values()))), groups)
+    spans = {platform: Span.of(table) for platform, table in rows.items()}
+    folds = inner_folds(len(next(iter(rows.values()))), groups)
     return {(s, t): _fit(spans[s], spans[t], folds) for s in rows for t in rows if s != t}
 
 
-def _fit(x: _Span, y: _Span, folds: Folds) -> LinearMap:
-    ridge = Ridge(_penalty(x.scores, y.scores, folds)).fit(x.scores, y.scores)
+def ridge_path(x: Array, y: Array, new: Array, penalties: Sequence[float]) -> Iterator[Array]:
+    """Predict new rows (n, D) by ridge regression of y (N, T) on x (N, D), once for each penalty.
+
+    One decomposition serves them all.
+    """
+    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
+    u, s, axes = thin_svd(x - x_mean)
+    targets, scores = u.T @ (y - y_mean), (new - x_mean) @ axes.T
+    for penalty in penalties:
+        yield scores * (s / (s**2 + penalty)) @ targets + y_mean
+
+
+def _fit(x: Span, y: Span, folds: InnerFolds) -> LinearMap:
+    penalty = best_candidate(ridge_path, PENALTIES, x.scores, y.scores, folds)
+    ridge = Ridge(penalty).fit(x.scores, y.scores)
     # scikit-learn flattens what has one column.
     coef = ridge.coef_.reshape(y.scores.shape[1], x.scores.shape[1])
     left, right = x.axes.T @ coef.T, y.axes
@@ -55,29 +54,3 @@ def _fit(x: _Span, y: _Span, folds: Folds) -> LinearMap:
     bias = y.mean + np.reshape(ridge.intercept_, -1) @ y.axes - x.mean @ left @ right
     as_stored = [np.ascontiguousarray(part, dtype=np.float32) for part in (*factors, bias)]
     return LinearMap(tuple(as_stored[:-1]), as_stored[-1])
-
-
-def _penalty(x: Array, y: Array, folds: Folds) -> float:
-    """Return the penalty with the least squared error on held-out rows; one decomposition per fold serves them all."""
-    errors = np.zeros(len(PENALTIES))
-    for fitted, held_out in folds:
-        x_mean, y_mean = x[fitted].mean(axis=0), y[fitted].mean(axis=0)
-        u, s, axes = np.linalg.svd(x[fitted] - x_mean, full_matrices=False)
-        targets, scores, wanted = u.T @ (y[fitted] - y_mean), (x[held_out] - x_mean) @ axes.T, y[held_out] - y_mean
-        for i, penalty in enumerate(PENALTIES):
-            errors[i] += np.mean((scores * (s / (s**2 + penalty)) @ targets - wanted) ** 2)
-    return float(PENALTIES[errors.argmin()])
-
-
-def _span(table: Rows) -> _Span:
-    mean = table.mean(axis=0, dtype=np.float64)
-    u, s, axes = np.linalg.svd(table - mean, full_matrices=False)
-    return _Span(mean, u * s, axes)
-
-
-def _folds(n: int, groups: npt.NDArray[np.object_] | None) -> Folds:
-    if groups is not None and len(set(groups)) > 1:
-        splitter = GroupKFold(min(N_FOLDS, len(set(groups))))
-        return list(splitter.split(np.zeros(n), groups=groups))
-    # Shuffled, because tables are often sorted by plate or by diagnosis.
-    return list(KFold(min(N_FOLDS, n), shuffle=True, random_state=0).split(np.zeros(n)))

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cpivae.batch import Batch
 from cpivae.data.prepare import Folds, PreparedData
+from cpivae.errors import DataError
 from cpivae.names import PLATFORMS, Split, fold_of
 
 RowsOfReplicas = tuple[npt.NDArray[np.int64], ...]
@@ -125,6 +126,12 @@ class PairModule(pl.LightningDataModule):
 
     def _loader(self, split: Split, *, shuffle: bool = False) -> DataLoader[Batches]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sizes = {len(data.rows(split)) for data in self.folds}
+        if len(sizes) > 1 and min(sizes) < world:
+            raise DataError(
+                f"a fold has {min(sizes)} {split} rows, fewer than the {world} processes they are shared between. "
+                "Take fewer folds, or lower hardware.devices."
+            )
         sampler = LockstepRows(
             [
                 BatchRows(data.rows(split), self.batch_size, shuffle=shuffle, seed=seed, rank=rank, world=world)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -18,6 +18,7 @@ import pandas as pd
 from cpivae.batch import Direction, LinearMap
 from cpivae.config.schema import DataSettings
 from cpivae.data.linear import fit_linear_maps
+from cpivae.data.measured import LOGARITHMIC, NOT_SAID, looks_linear
 from cpivae.data.preprocess import Preprocessor, fit_preprocessor, unusable
 from cpivae.data.split import MIN_SAMPLES, split_into_folds, split_samples
 from cpivae.data.tables import Pair, read_groups, read_pair
@@ -45,6 +46,11 @@ class PreparedData:
         """Return the row numbers of a split."""
         return np.flatnonzero((self.splits == split).to_numpy())
 
+    def measured(self, platform: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return rows (n, D) in units of the table, NaN where nothing was measured."""
+        values = self.preprocessors[platform].inverse(self.values[platform][rows])
+        return np.where(self.observed[platform][rows], values, np.nan)
+
     @property
     def n_features(self) -> dict[str, int]:
         """Number of features the model knows, by platform."""
@@ -56,10 +62,14 @@ class PreparedData:
 
         What has been fitted travels with the data to other processes.
         """
-        train = self.rows("train")
-        train = train[np.argsort(self.splits.index[train])]  # folds by id, not by the order of rows
-        groups = None if self.groups is None else self.groups.to_numpy()[train]
+        train, groups = self.training_rows()
         return fit_linear_maps({platform: values[train] for platform, values in self.values.items()}, groups)
+
+    def training_rows(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_] | None]:
+        """Return the training rows' numbers by id, not by the order of the file, and their groups: for inner folds."""
+        train = self.rows("train")
+        train = train[np.argsort(self.splits.index[train])]
+        return train, None if self.groups is None else self.groups.to_numpy()[train]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -123,7 +133,11 @@ def prepare_folds(pair: Pair, settings: DataSettings) -> Folds:
         )
     dropped: dict[str, dict[str, str]] = {platform: {} for platform in PLATFORMS}
     for platform, split in product(PLATFORMS, splits):
-        dropped[platform] |= unusable(pair.frames[platform][(split == "train").to_numpy()], settings)
+        rows = (split == "train").to_numpy()
+        detected = pair.detected.get(platform)
+        dropped[platform] |= unusable(
+            pair.frames[platform][rows], settings, None if detected is None else detected[rows]
+        )
     return [_prepare(pair, settings, split, dropped, groups) for split in splits]
 
 
@@ -143,15 +157,38 @@ def _prepare(
         values[platform] = preprocessor.transform(measured)
         observed[platform] = ~np.isnan(measured)
         preprocessors[platform] = preprocessor
-        _require_scorable(platform, measured[(splits == "val").to_numpy()])
+        _require_scorable(platform, measured[(splits == "val").to_numpy()], settings)
     return PreparedData(splits, values, observed, preprocessors, _describe(pair, preprocessors), groups)
 
 
-def read_and_prepare(paths: dict[str, Path], settings: DataSettings) -> tuple[Folds, list[str]]:
-    """Read two tables and prepare them; also return lines that tell the user what happened."""
-    pair = read_pair(paths, transpose=settings.transpose)
+def read_and_prepare(
+    paths: dict[str, Path], settings: DataSettings, staged_in: Path | None = None
+) -> tuple[Folds, list[str]]:
+    """Read two tables (see :func:`read_pair`) and prepare them; also return lines that tell what happened."""
+    pair = read_pair(paths, settings, staged_in=staged_in)
     folds = prepare_folds(pair, settings)
-    return folds, pair.join_report() + split_report(folds)
+    return folds, pair.join_report() + _scale_report(pair, settings) + split_report(folds)
+
+
+def _scale_report(pair: Pair, settings: DataSettings) -> list[str]:
+    """Name the logarithms that look forgotten or taken twice; none is ever taken without being asked for."""
+    lines = []
+    for platform, source in pair.sources.items():
+        key = f"data.log_transform.platform_{platform}.enabled"
+        if settings.log_enabled(platform) and source.origin.units in LOGARITHMIC:
+            lines.append(
+                f"warning: platform {platform} is in {source.origin.units} already, and {key} takes the logarithm again"
+            )
+        elif (
+            not settings.log_enabled(platform)
+            and source.origin.units == NOT_SAID
+            and looks_linear(pair.frames[platform])
+        ):
+            lines.append(
+                f"warning: the values of platform {platform} look linear (RFU, counts), not logarithmic; they are used "
+                f"as they are unless {key} is true"
+            )
+    return lines
 
 
 def fingerprint(folds: Folds) -> str:
@@ -193,13 +230,14 @@ def _counts(data: PreparedData) -> str:
     return ", ".join(f"{len(data.rows(split))} {split}" for split in SPLITS)
 
 
-def _require_scorable(platform: str, validation_rows: npt.NDArray[np.float64]) -> None:
+def _require_scorable(platform: str, validation_rows: npt.NDArray[np.float64], settings: DataSettings) -> None:
     enough = (~np.isnan(validation_rows)).sum(axis=0) >= MIN_SAMPLES["val"]
     varies = np.array([np.unique(column[~np.isnan(column)]).size > 1 for column in validation_rows.T])
     if not (enough & varies).any():
+        remedy = "Enlarge data.splits.val." if settings.folds is None else "Take fewer folds."
         raise DataError(
             f"platform {platform}: no feature has {MIN_SAMPLES['val']} observed values that vary among the "
-            f"{len(validation_rows)} validation rows, so no correlation exists. Enlarge data.splits.val."
+            f"{len(validation_rows)} validation rows, so no correlation exists. {remedy}"
         )
 
 
@@ -210,6 +248,7 @@ def _describe(pair: Pair, preprocessors: dict[str, Preprocessor]) -> dict[str, A
         described[f"platform_{platform}"] = {
             "path": None if source is None else str(source.path.resolve()),
             "sha256": None if source is None else source.sha256,
+            **({} if source is None else asdict(source.origin) | {"notes": list(source.origin.notes)}),
             "samples": len(pair.frames[platform]),
             "samples_without_partner": pair.unmatched[platform],
             "features_used": len(preprocessors[platform].features),

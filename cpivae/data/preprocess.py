@@ -73,6 +73,13 @@ class Affine(NamedTuple):
     scale: Floats
     shift: Floats | None
 
+    def slope(self, scaled: npt.NDArray[Any]) -> Floats:
+        """Return how far original values (n, D) move when their logarithm moves by one; 1 where none is taken."""
+        if self.shift is None:
+            return np.ones(scaled.shape)
+        logged = self.center + self.scale * scaled.astype(np.float64)
+        return math.log(2) * np.exp2(np.maximum(logged, math.log2(TANGENT_AT)))
+
 
 @dataclass(frozen=True)
 class Preprocessor:
@@ -127,9 +134,10 @@ def fit_preprocessor(
     dropped = unusable(table, settings) if dropped is None else dict(dropped)
     kept = table.drop(columns=list(dropped))
     if kept.shape[1] == 0:
+        first = "".join(f" (first: {name}, {why})" for name, why in list(dropped.items())[:1])
         raise DataError(
             f"platform {platform}: none of the {table.shape[1]} features can be used on the {len(table)} training "
-            f"rows (first: {next(iter(dropped.items()), None)}). Check the table, or data.missing_value_strategy."
+            f"rows{first}. Check the table, or data.missing_value_strategy."
         )
     steps: list[tuple[str, Any]] = [("log", ShiftedLog2())] if settings.log_enabled(platform) else []
     steps += [("scale", SCALERS[settings.normalization_method]()), ("fill", _filler(settings))]
@@ -160,18 +168,24 @@ def load_preprocessor(path: Path, features: Sequence[str]) -> Preprocessor:
     return Preprocessor(list(features), pipeline)
 
 
-def unusable(table: pd.DataFrame, settings: DataSettings) -> dict[str, str]:
-    """Return the features (columns) that cannot be learnt from training rows (n, D), with the reason for each."""
+def unusable(table: pd.DataFrame, settings: DataSettings, detected: pd.DataFrame | None = None) -> dict[str, str]:
+    """Return the features (columns) that are not to be learnt from training rows (n, D), with the reason for each.
+
+    ``detected`` (n, D): which values are not below the limit of detection; by default all that are there.
+    """
     values = table.to_numpy()
     observed = ~np.isnan(values)
+    rare = (observed if detected is None else detected.to_numpy()).mean(axis=0) < settings.min_detected
     low = np.where(observed, values, np.inf).min(axis=0)
     high = np.where(observed, values, -np.inf).max(axis=0)
     reasons: dict[str, str] = {}
-    for name, n, flat in zip(table.columns, observed.sum(axis=0), low == high, strict=True):
+    for name, n, flat, seldom in zip(table.columns, observed.sum(axis=0), low == high, rare, strict=True):
         if n == 0:
             reasons[name] = "all missing"
         elif flat:
             reasons[name] = "constant"
+        elif seldom:
+            reasons[name] = f"detected more rarely than data.min_detected {settings.min_detected:g}"
         elif settings.missing_value_strategy == "drop" and n < len(table):
             reasons[name] = "missing values"
     return reasons

@@ -4,73 +4,138 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from cpivae.data.adat import read_adat
+from cpivae.config.schema import DataSettings
+from cpivae.data.adat import measured_adat
+from cpivae.data.content import Content, load_content
 from cpivae.data.delimited import read_numbers, read_strings, write_delimited
-from cpivae.data.formats import DELIMITED, READABLE, require_kind, table_ending
-from cpivae.data.labels import ANNOTATION, FEATURES_IN_ROWS, SAMPLE_ID, SAMPLES_IN_ROWS, require_labels, require_usable
-from cpivae.data.parquet import read_parquet, write_parquet
-from cpivae.data.text import load_text
+from cpivae.data.formats import table_ending
+from cpivae.data.h5ad import read_h5ad
+from cpivae.data.labels import (
+    ANNOTATION,
+    FEATURES_IN_ROWS,
+    SAMPLE_ID,
+    SAMPLES_IN_ROWS,
+    Layout,
+    require_labels,
+    require_usable,
+)
+from cpivae.data.measured import Measured, Origin
+from cpivae.data.olink import is_long
+from cpivae.data.olink_long import long_from_parquet, long_from_text
+from cpivae.data.olink_wide import is_wide, read_wide
+from cpivae.data.parquet import load_parquet, wide_parquet, write_parquet
+from cpivae.data.text import DELIMITERS, Text, load_text
+from cpivae.data.workbook import load_workbook
 from cpivae.errors import DataError, did_you_mean
 from cpivae.files import written_whole
 
-_HEAD_BYTES = 16
-
 
 def read_table(path: Path, *, transpose: bool = False) -> pd.DataFrame:
-    """Read N samples x D features, in the order of the file.
+    """Read N samples x D features, in the order of the file; see :func:`read_measured`."""
+    return read_measured(path, DataSettings(transpose=transpose)).values
+
+
+def read_measured(path: Path, settings: DataSettings | None = None) -> Measured:
+    """Read a table of one platform; what kind of file it is, its content tells.
+
+    Wide text (comma, semicolon or tab), parquet or .xlsx; Olink NPX in long form or NPX Manager's wide one; SomaScan
+    ADAT; AnnData.  Any of them may be compressed with gzip.
 
     Parameters
     ----------
     path
-        A .csv, .tsv or .txt file (each also .gz), a .parquet or an .adat file.
-    transpose
-        The file has features in rows and samples in columns.
+        The file.
+    settings
+        ``transpose``, ``strip_ids`` and ``drop_qc_warnings`` say how to read it; all else is left alone.
 
     Returns
     -------
-    pd.DataFrame
-        float64 in the units of the file (log2 RFU for .adat), NaN where a value is missing.  The index holds the
+    Measured
+        float64 in the units of the file (log2 RFU for ADAT), NaN where a value is missing.  The index holds the
         sample ids as text, exactly as written; its name is the header above them, ``SampleID`` where that is blank
         or, in a transposed file, names the features.
 
     Raises
     ------
     DataError
-        The file is missing, damaged or not what its ending says, a label is blank or repeated, or a cell is neither a
-        finite number nor missing.
+        The file is missing, damaged or of no known kind, a label is blank or repeated, or a cell is neither a finite
+        number nor missing.
     """
-    layout = FEATURES_IN_ROWS if transpose else SAMPLES_IN_ROWS
-    with _readable(path):
-        ending = table_ending(path, READABLE)
-        with path.open("rb") as stream:
-            require_kind(path, stream.read(_HEAD_BYTES), ending)
-        if ending == ".adat":
-            if transpose:
-                raise DataError(f"{path}: an ADAT always has its samples in rows. Read it without transpose.")
-            frame = read_adat(path).values
-        elif ending == ".parquet":
-            frame = read_parquet(path, layout)
-        else:
-            frame = read_numbers(load_text(path, ending), layout)
-    require_usable(frame, path, layout)
-    return frame.T.rename_axis(index=SAMPLE_ID, columns=None) if transpose else frame
+    settings = settings or DataSettings()
+    with readable(path):
+        layout = FEATURES_IN_ROWS if settings.transpose else SAMPLES_IN_ROWS
+        measured = _measured(load_content(path), layout)
+    if settings.strip_ids:
+        measured = measured.stripped()
+    require_usable(measured.values, path)
+    return measured.without_flagged(path) if settings.drop_qc_warnings else measured
+
+
+def _measured(content: Content, layout: Layout) -> Measured:
+    if content.container == "adat":
+        return _as_laid_out(content, measured_adat(content), layout)
+    if content.container == "hdf5":
+        return _as_laid_out(content, read_h5ad(content), layout)
+    if content.container == "parquet":
+        table = load_parquet(content.path, content.data)
+        if is_long(table.column_names):
+            return _as_laid_out(content, long_from_parquet(content.path, table), layout)
+        return _plain(content, wide_parquet(content.path, table, layout), "wide parquet", layout)
+    text = text_of(content)
+    read = read_wide if is_wide(text) else long_from_text if is_long(next(text.rows())[1]) else None
+    if read is not None:
+        if content.container == "text":  # a cell of a workbook may have several lines, and swallows none
+            text.require_unbroken()
+        measured = _as_laid_out(content, read(text), layout)
+    else:
+        measured = _plain(content, read_numbers(text, layout), form_of_text(content, text), layout)
+    return replace(measured, origin=measured.origin.noting(text.note)) if text.note else measured
+
+
+def _as_laid_out(content: Content, measured: Measured, layout: Layout) -> Measured:
+    """Refuse to turn a file whose format says what its rows are."""
+    if layout is FEATURES_IN_ROWS:
+        name = "an ADAT" if content.container == "adat" else measured.origin.form
+        raise DataError(f"{content.path}: {name} always has its samples in rows. Read it without transpose.")
+    return measured
+
+
+def _plain(content: Content, frame: pd.DataFrame, form: str, layout: Layout) -> Measured:
+    """Turn a plain table so that samples are rows; its labels are checked first, by the names of its own axes."""
+    require_usable(frame, content.path, layout)
+    values = frame.T.rename_axis(index=SAMPLE_ID, columns=None) if layout is FEATURES_IN_ROWS else frame
+    return Measured(values, Origin(form))
+
+
+def text_of(content: Content) -> Text:
+    """Return the text of a delimited file or of the sheet of a workbook."""
+    return load_workbook(content) if content.container == "workbook" else load_text(content)
+
+
+def form_of_text(content: Content, text: Text) -> str:
+    """Say in words how a plain table is written down."""
+    return "wide .xlsx" if content.container == "workbook" else f"wide {DELIMITERS[text.delimiter]}-separated text"
 
 
 def read_text_table(path: Path) -> pd.DataFrame:
-    """Read a delimited table whose cells stay text, such as the annotation of samples; the index is the first column.
+    """Read a table whose cells stay text, such as the annotation of samples; the index is the first column.
 
     Raises
     ------
     DataError
         As :func:`read_table`, except that any cell is allowed.
     """
-    with _readable(path):
-        frame = read_strings(load_text(path, table_ending(path, DELIMITED)))
+    with readable(path):
+        content = load_content(path)
+        if content.container not in ("text", "workbook"):
+            raise DataError(f"{path} is not text. Export the annotation as CSV.")
+        frame = read_strings(text_of(content))
     require_labels(frame, path, ANNOTATION)
     return frame
 
@@ -115,7 +180,7 @@ def require_output(path: Path) -> None:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Check that the file is there, and turn what the operating system refuses into a sentence."""
     try:
         if path.is_dir():

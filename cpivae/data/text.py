@@ -1,22 +1,23 @@
-"""The text of a delimited file: uncompressed, known to be UTF-8 text, and separated by a known delimiter."""
+"""The text of a delimited file: known to be UTF-8, and separated by a known delimiter."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
-from cpivae.data.formats import require_kind
+from cpivae.data.content import Content
 from cpivae.errors import DataError
 
-_NAMES = {",": "comma", "\t": "tab", ";": "semicolon"}
-_ENDING_FOR = {",": ".csv", "\t": ".tsv", ";": ".txt"}
-_QUOTED = re.compile(r'"[^"]*"')
+DELIMITERS: Final = {"\t": "tab", ";": "semicolon", ",": "comma"}
+"""Delimiter -> its name, the one first that is least often part of a name or a number."""
+
+_SNIFFED_LINES: Final = 50
+_SNIFFED_BYTES: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Text:
     path: Path
     content: bytes
     delimiter: str
+    note: str = ""
+    """What became of a workbook that this text was taken from."""
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield the number of each line that is not blank, counted from 1, and its cells."""
@@ -39,64 +42,78 @@ class Text:
                 f"{self.path}, line {reader.line_num}: {error}. A quote is probably opened and never closed."
             ) from error
 
+    def require_unbroken(self) -> None:
+        """Check that no cell goes on over several lines: in a vendor's export it is a quote that was never closed.
 
-def load_text(path: Path, ending: str) -> Text:
-    """Read a delimited file and find its delimiter.
+        Raises
+        ------
+        DataError
+            There is such a cell; it may have swallowed whole rows.
+        """
+        if not any(line.count(b'"') % 2 for line in io.BytesIO(self.content)):
+            return  # every quote is closed on its line, and a walk through a large file takes a while
+        previous = 0
+        for line, cells in self.rows():
+            if any("\n" in cell or "\r" in cell for cell in cells):
+                raise DataError(
+                    f"{self.path}, line {previous + 1}: a cell goes on over several lines. A quote is probably opened "
+                    "there and never closed."
+                )
+            previous = line
+
+
+def load_text(content: Content) -> Text:
+    """Find the delimiter of a text.
 
     Raises
     ------
     DataError
-        The file is empty, damaged, binary or not UTF-8, or is separated otherwise than its ending says.
+        The text is blank or not UTF-8.
     """
-    content = path.read_bytes()
-    require_kind(path, content, ending)
-    if ending.endswith(".gz"):
-        content = _decompressed(path, content)
-        require_kind(path, content, ending.removesuffix(".gz"))
-    if b"\0" in content:
-        raise DataError(f"{path} is binary, not text, although its ending {ending} says so. Export it as CSV (UTF-8).")
-    first = next((line for line in _lines(path, content) if line.strip()), None)
+    path, data = content.path, content.data
+    first = next((line for line in _lines(path, data) if line.strip()), None)
     if first is None:
         raise DataError(f"{path} holds only blank lines. A table needs a header line and at least one sample.")
-    return Text(path, content, _delimiter(path, ending, first))
+    return Text(path, data, _delimiter(path, data, first))
 
 
 def _lines(path: Path, content: bytes) -> Iterator[str]:
     try:
         yield from io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, content) from error
+        raise not_utf8(path, content) from error
 
 
-def _not_utf8(path: Path, content: bytes) -> DataError:
+def not_utf8(path: Path, content: bytes) -> DataError:
+    """Name the first byte of a text that is not UTF-8."""
     try:
         content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         return DataError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8. Save the file as UTF-8."
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8, but probably Latin-1 or "
+            "Windows-1252. Save the file as UTF-8."
         )
     return DataError(f"{path} is not UTF-8. Save the file as UTF-8.")
 
 
-def _decompressed(path: Path, content: bytes) -> bytes:
+def _delimiter(path: Path, data: bytes, header: str) -> str:
+    """Choose the delimiter that cuts the first lines into equally many cells, most cells first.
+
+    Where none does, the lines are ragged: the one most frequent in the header, so that the message fits.
+    """
+    cells = {d: _n_cells(path, data, d) for d in DELIMITERS}
+    even = [d for d, n in cells.items() if n > 1]
+    if even:
+        return max(even, key=cells.__getitem__)
+    counted = header if any(d in header for d in DELIMITERS) else data[:_SNIFFED_BYTES].decode(errors="replace")
+    return "\t" if "\t" in counted else max(",;", key=counted.count)
+
+
+def _n_cells(path: Path, data: bytes, delimiter: str) -> int:
+    """Return how many cells the first lines all have, 0 where they differ."""
     try:
-        return gzip.decompress(content)
-    except EOFError as error:
-        raise DataError(f"{path} is cut off: its gzip stream has no end. Copy it again.") from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged: {error}. Copy it again.") from error
-
-
-def _delimiter(path: Path, ending: str, header: str) -> str:
-    """Choose by the ending; ``.txt`` by the header line, a tab before all because it is never part of a name."""
-    unquoted = _QUOTED.sub("", header)
-    found = {d: unquoted.count(d) for d in _NAMES}
-    wanted = {".csv": ",", ".tsv": "\t"}.get(ending.removesuffix(".gz"))
-    if wanted is None:
-        return "\t" if found["\t"] else max(",;", key=found.__getitem__)
-    other = max(found, key=found.__getitem__)
-    if found[other] and not found[wanted]:
-        better = _ENDING_FOR[other] + (".gz" if ending.endswith(".gz") else "")
-        raise DataError(f"{path} ends in {ending} but looks {_NAMES[other]}-separated; rename it to {better}.")
-    return wanted
+        widths = {len(cells) for _, cells in islice(Text(path, data, delimiter).rows(), _SNIFFED_LINES)}
+    except DataError:  # a quote never closed; told when the table is read
+        return 0
+    return widths.pop() if len(widths) == 1 else 0

@@ -7,7 +7,7 @@ dimensions, K draws of the latent code.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
@@ -29,6 +29,14 @@ class CrossPlatformModel(nn.Module, ABC):
     @abstractmethod
     def code(self, x: Tensor, source: str) -> Tensor:
         """Return the latent code (B, L) of rows of ``source``."""
+
+    def draws(self, x: Tensor, source: str, target: str, n: int, seed: int = 0) -> Iterator[Tensor]:  # noqa: ARG002
+        """Yield ``n`` draws (B, D_target) of what the posterior allows platform ``target`` to be, in scaled units.
+
+        All rows share the random numbers of a draw, so that a row is drawn alike in any batch.  A model without a
+        posterior yields nothing.
+        """
+        return iter(())
 
 
 @runtime_checkable

@@ -71,4 +71,6 @@ class FlowPosterior(nn.Module):
         base: GaussianLatents = self.gaussian(h)
         z, log_det = flows(base.z)
         code, _ = flows(base.code)
-        return GaussianLatents(z=z, code=code, distribution=base.distribution, start=base.z, log_det=log_det)
+        return GaussianLatents(
+            z=z, code=code, distribution=base.distribution, start=base.z, log_det=log_det, flow=flows
+        )

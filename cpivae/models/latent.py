@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import final
 
 import torch
@@ -76,3 +76,12 @@ class LatentModel(CrossPlatformModel):
 
     def impute(self, x: Tensor, source: str, target: str) -> Tensor:
         return self.decoders.predict(x, self.code(x, source).unsqueeze(0), (source, target)).squeeze(0)
+
+    def draws(self, x: Tensor, source: str, target: str, n: int, seed: int = 0) -> Iterator[Tensor]:
+        latents = self.encode(x, source)
+        random = torch.Generator(x.device).manual_seed(seed)
+        for _ in range(n):
+            z = latents.draw(torch.randn(latents.code.shape[-1], generator=random, device=x.device))
+            if z is None:
+                return
+            yield self.decoders.predict(x, z.unsqueeze(0), (source, target)).squeeze(0)

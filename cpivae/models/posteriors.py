@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
 
@@ -21,6 +22,10 @@ class Latents:
     penalties: dict[str, Tensor] = field(default_factory=dict)
     """Loss terms that belong to the posterior itself, unweighted scalars."""
 
+    def draw(self, noise: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Return a draw (B, L) made from standard normal ``noise`` (L,); None where nothing is random."""
+        return None
+
 
 @dataclass(frozen=True)
 class GaussianLatents(Latents):
@@ -32,6 +37,12 @@ class GaussianLatents(Latents):
     """(K, B, L) the Gaussian draws where a flow has moved them to ``z``; None where they are ``z``."""
     log_det: Tensor | None = None
     """(K, B) log-determinant of the flow's Jacobian at ``start``."""
+    flow: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    """The flow itself: draws to where it moves them, and the log-determinants."""
+
+    def draw(self, noise: Tensor) -> Tensor:
+        z: Tensor = self.distribution.mean + self.distribution.stddev * noise
+        return z if self.flow is None else self.flow(z)[0]
 
     @property
     def log_q(self) -> Tensor:

@@ -110,6 +110,10 @@ class RunFolder:
         """Return the folders of what was fitted to each fold."""
         return RunFiles.folds(self.path, self.config().data.folds or 1)
 
+    def preprocessors(self) -> dict[str, Preprocessor]:
+        """Return the fitted preprocessing of the (first) fold; features are the same in all."""
+        return read_preprocessors(self.folds()[0])
+
     def history(self) -> pd.DataFrame:
         """Return the metrics of every epoch, one row each."""
         return pd.read_csv(self.path / RunFiles.METRICS)

@@ -78,6 +78,14 @@ class PredictionScores(torchmetrics.Metric):
         self.yy += (y * y).sum(0)
         self.xy += (x * y).sum(0)
 
+    def of_features(self) -> dict[str, Tensor]:
+        """Return n observed values, corr, r2 and rmse of each feature (D,); NaN where there is nothing to score."""
+        corr, r2, var_y = _statistics(self.n, self.x, self.y, self.xx, self.yy, self.xy)
+        scored = (self.n >= MIN_OBSERVED) & (var_y > 0)
+        squared_error = (self.xx - 2 * self.xy + self.yy).clamp(min=0)
+        values = {"corr": corr, "r2": r2, "rmse": (squared_error / self.n).sqrt()}
+        return {"n": self.n} | {name: torch.where(scored, value, torch.nan) for name, value in values.items()}
+
     def compute(self) -> dict[str, Tensor]:
         """Return the statistics by name, each a scalar."""
         corr, r2, var_y = _statistics(self.n, self.x, self.y, self.xx, self.yy, self.xy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import threading
 import time
@@ -22,6 +23,7 @@ import torch
 from cpivae.config.load import make_config, to_plain
 from cpivae.config.schema import Config
 from cpivae.data.prepare import Folds
+from cpivae.training.busy import GpuTime
 from cpivae.training.hardware import resolve_hardware
 from cpivae.training.memory import ran_out_of_memory
 from cpivae.training.run import try_epochs
@@ -41,12 +43,14 @@ class Probe:
     problem: str = ""
     seconds_per_epoch: float = 0.0
     peak_bytes: int = 0
-    """Largest memory that was taken on the GPU; 0 on a CPU."""
+    """Largest memory that torch held on the GPU, in use or not; 0 on a CPU."""
     device_bytes: int = 0
+    busy: float = 0.0
+    """Share of an epoch in which the GPU computes; 0 where it was not measured."""
 
 
-def probe(configs: Sequence[Config], folds: Folds) -> list[Probe]:
-    """Try configurations, one after the other, in a process of their own.
+def probe(configs: Sequence[Config], folds: Folds, *, busy: bool = False) -> list[Probe]:
+    """Try configurations, one after the other, in a process of their own; ``busy``: see how busy they keep a GPU.
 
     This process then holds nothing of a GPU for the hours that a sweep takes, and lives on when memory runs out.
     """
@@ -58,7 +62,7 @@ def probe(configs: Sequence[Config], folds: Folds) -> list[Probe]:
             few = [data.few({"train": BATCHES * size, "val": size}) for data in folds]
             batches = {split: ceil(len(folds[0].rows(split)) / size) for split in ("train", "val")}
             try:
-                found.append(pool.submit(_probe, to_plain(config), few, batches).result())
+                found.append(pool.submit(_probe, to_plain(config), few, batches, busy).result())
             except BrokenProcessPool:
                 why = f"as happens when the machine's memory is full, or after {MINUTES} minutes"
                 return [*found, Probe(f"its process was ended, {why}")]
@@ -77,23 +81,47 @@ def _end_with_its_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _probe(plain: dict[str, Any], folds: Folds, batches: Mapping[str, int]) -> Probe:
+def _probe(plain: dict[str, Any], folds: Folds, batches: Mapping[str, int], busy: bool) -> Probe:
     config = resolve_hardware(make_config(plain, "configuration"))
     timer = _Timer()
     nowhere = Path(os.devnull).open("w")  # noqa: SIM115
     faulthandler.dump_traceback_later(60 * MINUTES, exit=True, file=nowhere)
+    _forget_memory()
     try:
         try_epochs(config, folds, EPOCHS, timer)
     except Exception as error:  # any model may raise anything, plug-ins among them
         if ran_out_of_memory(error):
             return Probe("it does not fit into the memory of the device")
         return Probe(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
-    gpu = torch.cuda.is_available() and config.hardware.accelerator == "gpu"
-    return Probe(
-        seconds_per_epoch=timer.epoch(batches) + _RECORDED,
-        peak_bytes=torch.cuda.max_memory_allocated() if gpu else 0,
-        device_bytes=torch.cuda.get_device_properties(0).total_memory if gpu else 0,
-    )
+    seconds = _of_an_epoch(timer.batch, batches) + timer.between() + _RECORDED
+    if not (torch.cuda.is_available() and config.hardware.accelerator == "gpu"):
+        return Probe(seconds_per_epoch=seconds)
+    # What others cannot have: torch keeps what a model has freed.
+    peak, there = torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory
+    computes = gpu_seconds(config, folds, batches) if busy else 0.0
+    return Probe(seconds_per_epoch=seconds, peak_bytes=peak, device_bytes=there, busy=min(1.0, computes / seconds))
+
+
+def _forget_memory() -> None:
+    """See to it that a peak is this configuration's, not an earlier one's."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def gpu_seconds(config: Config, folds: Folds, batches: Mapping[str, int]) -> float:
+    """Return the seconds of an epoch in which the GPU computes; 0 where that cannot be found out."""
+    gpu = GpuTime()
+    try:
+        try_epochs(config, folds, 1, gpu)  # apart from the timed epochs, which counting would slow down
+    except Exception:  # the configuration runs; reading a GPU's counters may be forbidden
+        return 0.0
+    return _of_an_epoch(gpu.batch, batches)
+
+
+def _of_an_epoch(batch: Mapping[str, float], batches: Mapping[str, int]) -> float:
+    return sum(batches[stage] * seconds for stage, seconds in batch.items())
 
 
 class _Timer(pl.Callback):
@@ -103,10 +131,9 @@ class _Timer(pl.Callback):
         self.batch: dict[str, float] = {}
         self.whole = self.in_batches = self.started = self.epoch_started = 0.0
 
-    def epoch(self, batches: Mapping[str, int]) -> float:
-        """Return the seconds of an epoch of so many batches."""
-        between = max(0.0, self.whole - self.in_batches)
-        return between + sum(batches[stage] * seconds for stage, seconds in self.batch.items())
+    def between(self) -> float:
+        """Return the seconds of an epoch that are in none of its batches."""
+        return max(0.0, self.whole - self.in_batches)
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self.epoch_started, self.in_batches = _now(), 0.0

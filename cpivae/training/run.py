@@ -30,6 +30,7 @@ from cpivae.models.base import start_from_rows
 from cpivae.models.build import build_model
 from cpivae.names import RunFiles, fold_of
 from cpivae.training import callbacks as cb
+from cpivae.training.calibration import write_calibrations_of
 from cpivae.training.folder import RunFolder
 from cpivae.training.hardware import resolve_hardware
 from cpivae.training.linear_skip import has_linear_skip
@@ -112,8 +113,8 @@ def fit(
     folds : the data as ``config.data`` asks for them: prepared once, or once for every fold.
     name : experiment name, the start of checkpoint names.
     reporters : called after every epoch, when its artifacts are on disk.
-    is_trial : a trial of a sweep: the test split stays unread, and beside the weights of the best epoch there is only
-        a state to continue from.
+    is_trial : a trial of a sweep: the test split stays unread, uncertainty is measured only when the trial is exported,
+        and beside the weights of the best epoch there is only a state to continue from.
     resume_from : checkpoint of a run with the same model to continue from.
     replay : called with the metrics of the epochs that a resumed run has behind it, when they are in the new folder.
     linear_maps_in : folder with the linear maps of these data, where many runs share them.
@@ -154,7 +155,10 @@ def fit(
             ckpt_path=continue_from,
             weights_only=True,
         )
-    test_metrics = {} if is_trial else evaluate_test(config, folds, folder)
+    test_metrics = {}
+    if not is_trial:
+        test_metrics = evaluate_test(config, folds, folder)
+        write_calibrations_of(folder, folds)
     selected = folder.selected_epoch()
     return RunResult(
         folder=folder,
@@ -280,6 +284,7 @@ def _quiet_lightning() -> Iterator[None]:
             ".*smaller than the logging interval.*",
             ".*exists and is not empty.*",
             ".*treespec.*",
+            "The `srun` command is available",  # on every machine of a cluster, and not what we want
         ):
             warnings.filterwarnings("ignore", message=message)
         yield

@@ -22,9 +22,9 @@ from cpivae.files import write_text
 from cpivae.names import RunFiles
 from cpivae.training.run import evaluate_test
 from cpivae.tuning.candidates import Candidate, compared, scores_of
-from cpivae.tuning.folder import SweepFolder, ended
+from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import Journal
-from cpivae.tuning.record import Proposal, TrialRecord, ranked
+from cpivae.tuning.record import Proposal, TrialRecord, ended, ranked
 from cpivae.tuning.sweep import run_sweep, sweep_config
 
 _FRESH = 500_000_009
@@ -44,8 +44,12 @@ class Confirmation:
     """In the order of their new scores, best first."""
     winner: int
     """Number of the smallest trial among those that tie with the best."""
+    favourite: int
+    """Number of the candidate that was the best in the search."""
     selection_bias: float
-    """By how much the search's score of its own best trial is better than that trial's new score."""
+    """By how much the search's score of that one is better than its new score."""
+    passed_over: list[int]
+    """Trials with scores like those of the candidates that are none, because ASHA stopped them."""
     failed: list[int]
     """Candidates without a score on every fold and seed."""
     test_metrics: dict[str, float]
@@ -64,6 +68,7 @@ def confirm(
     folds: int,
     resume: bool = False,
     say: Callable[[str], None] = print,
+    quiet: bool = False,
 ) -> Confirmation:
     """Train the ``top`` best trials again, ``folds`` x ``seeds`` times each, choose one, and read its test samples.
 
@@ -78,8 +83,7 @@ def confirm(
     config, goal = sweep.config(), sweep.goal()
     records = sweep.records()
     _require_ended(sweep, records)
-    # What ASHA stopped has weights of a few epochs: trained to its end it would be another model than the one exported.
-    chosen = [record for record in ranked(records, goal) if record.state == "complete"][:top]
+    chosen, passed_over = chosen_of(ranked(records, goal), top)
     if not chosen:
         raise SweepFailedError(f"no trial of {sweep.path} has run to its end with a score: there is none to confirm.")
     _require_weights(sweep, chosen)
@@ -93,15 +97,26 @@ def confirm(
     ]
     space = make_space(read_yaml_mapping(sweep.settings_file)["space"], settings, "the sweep's space")
     done = run_sweep(
-        settings, space, lambda: data_source(settings), sweep.confirming, study_name="confirm", resume=resume,
-        proposals=proposals, say=say,
+        settings, space, lambda: data_source(settings), SweepFolder(sweep.confirming), study_name="confirm",
+        resume=resume, proposals=proposals, say=say, quiet=quiet,
     )  # fmt: skip
     by_trial = scores_of(done.folder, done.records, chosen, folds)
     candidates = compared(by_trial, chosen, sweep)
     winner = min((c for c in candidates if c.ties), key=lambda c: c.parameters)
     run = sweep.trial(TrialRecord(winner.trial))
     test = run.test_metrics() or evaluate_test(run.config(), data_source(config), run)
-    return _written(sweep, candidates, winner, chosen, ended(records), folds=folds, seeds=seeds, test=test)
+    looks = {"folds": folds, "seeds": seeds, "n_trials": ended(records), "passed_over": passed_over}
+    return _written(sweep, candidates, winner, chosen, looks, test)
+
+
+def chosen_of(best_first: Sequence[TrialRecord], top: int) -> tuple[list[TrialRecord], list[int]]:
+    """Return the ``top`` best trials that ran to their end, and the numbers of those that ASHA stopped among them.
+
+    What it stopped has weights of a few epochs: trained to its end it would be another model than the one exported.
+    """
+    at_the_end = [record for record in best_first if record.state == "complete"][:top]
+    last = best_first.index(at_the_end[-1]) if at_the_end else 0
+    return at_the_end, [record.number for record in best_first[:last] if record.state != "complete"]
 
 
 def confirming(config: Config, *, folds: int, n_trials: int) -> Config:
@@ -136,10 +151,7 @@ def _written(
     candidates: list[Candidate],
     winner: Candidate,
     chosen: Sequence[TrialRecord],
-    n_trials: int,
-    *,
-    folds: int,
-    seeds: int,
+    looks: dict[str, Any],
     test: dict[str, float],
 ) -> Confirmation:
     confirmed = {c.trial: c for c in candidates}
@@ -147,11 +159,10 @@ def _written(
     sign = sweep.goal().sign
     found = Confirmation(
         metric=sweep.goal().metric,
-        folds=folds,
-        seeds=seeds,
-        n_trials=n_trials,
+        **looks,
         candidates=candidates,
         winner=winner.trial,
+        favourite=favourite.trial,
         selection_bias=sign * (favourite.search_score - favourite.score.mean),
         failed=[r.number for r in chosen if r.number not in confirmed],
         test_metrics=test,

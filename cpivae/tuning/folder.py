@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cpivae.config.load import make_config, to_plain, to_yaml, with_values
 from cpivae.config.schema import Config
-from cpivae.config.space import leaves
 from cpivae.config.yaml import dump_yaml, read_yaml_mapping
-from cpivae.errors import FolderError
-from cpivae.files import write_text
+from cpivae.errors import ConfigError, FolderError
+from cpivae.files import require_new_folder, write_text
 from cpivae.names import Goal, RunFiles
+from cpivae.training.again import Again, prepare_again
 from cpivae.training.folder import RunFolder
 from cpivae.training.resume import has_whole_state
 from cpivae.tuning.causes import cause_of
-from cpivae.tuning.record import Failure, TrialRecord, best_of, ranked, read_trials, trial_name, write_trials
+from cpivae.tuning.record import Failure, TrialRecord, best_of, ended, ranked, read_trials, trial_name, write_trials
+from cpivae.tuning.same import what_differs
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,19 @@ class SweepFolder:
         return folder
 
     @property
+    def name(self) -> str:
+        """What people know it by."""
+        return str(self.path.resolve())
+
+    @property
+    def disk(self) -> Path | None:
+        """Where trials take room on a disk of this machine; None if they do not."""
+        return self.path
+
+    def bring(self, *, to_run: bool = True) -> None:
+        """Have here what is kept elsewhere, where something is."""
+
+    @property
     def settings_file(self) -> Path:
         return self.path / "sweep.yaml"
 
@@ -64,6 +79,16 @@ class SweepFolder:
         return self.path / "summary.json"
 
     @property
+    def report(self) -> Path:
+        """The page that :mod:`cpivae.report` writes."""
+        return self.path / "report.html"
+
+    @property
+    def report_baselines(self) -> Path:
+        """A copy of the baselines that were last set beside the best model; later reports find them here."""
+        return self.path / "report_baselines"
+
+    @property
     def study(self) -> Path:
         return self.path / "study.db"
 
@@ -79,6 +104,11 @@ class SweepFolder:
     @property
     def confirmation_file(self) -> Path:
         return self.path / "confirmed.json"
+
+    @property
+    def cluster(self) -> Path:
+        """What belongs to the job that runs the sweep on a cluster; there before the sweep is."""
+        return self.path / "cluster"
 
     @property
     def journal(self) -> Path:
@@ -103,6 +133,26 @@ class SweepFolder:
         except OSError:
             return cause_of("")
 
+    def forget_cause(self, number: int) -> None:
+        """Remove what a failed attempt at a trial has left, so that the next one is not taken for it."""
+        self.traceback(number).unlink(missing_ok=True)
+
+    @contextmanager
+    def mirrored(self) -> Iterator[None]:
+        """Keep a second copy of the folder up to date while the block runs, where there is one."""
+        yield
+
+    def update_mirror(self) -> None:
+        """Bring the second copy of the folder up to date, where there is one."""
+
+    def require_ours(self) -> None:
+        """Raise InterruptedSweepError once another process has gone on with the sweep that this one runs."""
+
+    @contextmanager
+    def at_hand(self, number: int) -> Iterator[AtHand]:  # noqa: ARG002
+        """Have the files of a trial in a folder of the machine that trains it."""
+        yield AtHand(self, linear_maps_in=self.path)
+
     def set_aside(self, number: int) -> RunFolder | None:
         """Make way for a trial's run folder; return an interrupted run that it can go on from, if there is one."""
         current, aside = self.trials / trial_name(number), self.trials / f".{trial_name(number)}"
@@ -124,9 +174,31 @@ class SweepFolder:
         for state in self.trial(record).checkpoints.glob(f"{Path(RunFiles.STATE).stem}*"):
             state.unlink()
 
+    def clear_half_written(self, records: Sequence[TrialRecord]) -> None:
+        """Remove what killed processes had begun to write for these trials."""
+        names = {f".{record.folder}" for record in records}
+        for left in self.trials.glob(".*.*"):
+            if left.stem in names:
+                shutil.rmtree(left, ignore_errors=True)
+
     def trial(self, record: TrialRecord) -> RunFolder:
         """Return a trial's run folder."""
         return RunFolder(self.trials / record.folder)
+
+    def again(self, record: TrialRecord) -> Again:
+        """Return a trial to look at again, with the tables where the sweep has read them last."""
+        run = self.trial(record)
+        return Again(run, lambda: prepare_again(run, read_yaml_mapping(self.settings_file).get("data")))
+
+    def require_new(self) -> None:
+        """Refuse a place that something else, or another sweep, has taken.
+
+        Raises
+        ------
+        FolderError
+            With what is there.
+        """
+        require_new_folder(self.path, "--resume continues it" if self.journal.is_file() else "", self.cluster.name)
 
     def create(self) -> None:
         """Make the folder."""
@@ -145,22 +217,19 @@ class SweepFolder:
         FolderError
             Naming what differs.
         """
-        then = read_yaml_mapping(self.settings_file)
-        plain = to_plain(config)
-        told = _differences("", then.get("config", {}), plain, _MAY_CHANGE)
-        told += _differences("space: ", then.get("space", {}), described["space"])
-        if then.get("fingerprint") != described["fingerprint"]:
-            told.append("the tables, their samples or their splits are others")
-        began_with = then.get("config", {}).get("tuning", {}).get("n_trials", 0)
-        if plain["tuning"]["n_trials"] < began_with:
-            told.append(f"tuning.n_trials: {began_with} then, {plain['tuning']['n_trials']} now; it may only grow")
-        if then.get("proposals", []) != described["proposals"]:
-            told.append("the trials to be looked at again are others")
+        told = what_differs(self._described(), to_plain(config), described)
         if told:
             raise FolderError(
                 f"{self.path} cannot be resumed with this command, because trials of both could not be compared:\n"
                 + "\n".join(f"  - {line}" for line in told)
             )
+
+    def _described(self) -> dict[str, Any]:
+        """Return what ``sweep.yaml`` says; settings that a sweep of an earlier version lacks have their defaults."""
+        then = read_yaml_mapping(self.settings_file)
+        with suppress(ConfigError):  # the differences will name it
+            then["config"] = to_plain(self.config())
+        return then
 
     def config(self) -> Config:
         """Return the sweep's resolved base settings."""
@@ -205,39 +274,27 @@ class SweepFolder:
             config = with_values(config, {"training.stop_epoch": record.epochs})
         write_text(self.best_config, to_yaml(config))
 
-    def drop_weights(self, records: list[TrialRecord], keep: int, goal: Goal) -> None:
-        """Remove the weights of all ended trials but the ``keep`` best."""
-        kept = {r.number for r in ranked(records, goal)[:keep]}
+    def drop_weights(self, records: list[TrialRecord], keep: int, goal: Goal) -> list[TrialRecord]:
+        """Remove the weights of all these trials but the ``keep`` best, and return those."""
+        kept = ranked(records, goal)[:keep]
+        numbers = {record.number for record in kept}
         for record in records:
-            if record.state != "running" and record.number not in kept:
-                folder = self.trial(record)
-                for weights in (folder.final_model, *folder.checkpoints.glob(f"*{Path(RunFiles.LAST).suffix}")):
-                    weights.unlink(missing_ok=True)
+            if record.number not in numbers:
+                self._drop_weights_of(record)
+        return kept
+
+    def _drop_weights_of(self, record: TrialRecord) -> None:
+        folder = self.trial(record)
+        for weights in (folder.final_model, *folder.checkpoints.glob(f"*{Path(RunFiles.LAST).suffix}")):
+            weights.unlink(missing_ok=True)
 
 
-def ended(records: Sequence[TrialRecord]) -> int:
-    """Count the trials that nothing more will happen to."""
-    return sum(r.state not in ("running", "interrupted") for r in records)
+@dataclass(frozen=True)
+class AtHand:
+    """A sweep's folder as a trial's process uses it."""
 
-
-_MAY_CHANGE = (
-    "tuning.n_trials",
-    "tuning.max_concurrent",
-    "tuning.keep_weights",
-    "tuning.checkpoint_seconds",
-    "tuning.timeout_minutes",
-    "tuning.time_budget",
-    "tuning.gpu_hours",
-    "tuning.patience",
-)
-"""Settings that have no part in what a trial comes to."""
-
-
-def _differences(kind: str, then: dict[str, Any], now: dict[str, Any], but: tuple[str, ...] = ()) -> list[str]:
-    before, after = dict(leaves(then)), dict(leaves(now))
-    paths = [path for path in dict.fromkeys([*before, *after]) if path not in but]
-    return [
-        f"{kind}{path}: {before.get(path, 'absent')} then, {after.get(path, 'absent')} now"
-        for path in paths
-        if before.get(path) != after.get(path)
-    ]
+    folder: SweepFolder
+    linear_maps_in: Path | None
+    """Where the linear maps are that trials share; None where each trial writes its own."""
+    keep: Callable[[], None] = lambda: None
+    """Called before the sweep hears of an epoch, so that nothing it knows of is lost with this process."""

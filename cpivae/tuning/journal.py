@@ -35,8 +35,14 @@ class Journal:
         self.stream = path.open("ab", buffering=0)  # what a full disk has refused must not be tried again later
         try:
             fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             self.stream.close()
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise FolderError(
+                    f"{path} cannot be locked ({error.strerror}): its file system keeps no locks, so that two "
+                    "processes could run one sweep. Choose an output folder on another one; cpivae doctor "
+                    "--output_dir tries it."
+                ) from None
             raise FolderError(
                 f"another process is running the sweep in {path.parent}. Wait for it, or end it."
             ) from None

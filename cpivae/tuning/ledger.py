@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cpivae.config.tuning import TuningSettings
 from cpivae.names import Goal
 from cpivae.tuning.folder import SweepFolder
-from cpivae.tuning.journal import Event, Journal
-from cpivae.tuning.record import Failure, Listener, State, TrialRecord
+from cpivae.tuning.journal import Event, Journal, read_journal
+from cpivae.tuning.record import Failure, State, TrialRecord
 
 MAX_LOST_WORKERS = 3
 """Times in a row, without an epoch between them, that a trial is given another worker after losing one."""
 SAME_ERRORS = 3
 """Trials in a row that end with one and the same error before the sweep is given up."""
+_SYSTEMATIC: tuple[Failure, ...] = ("code_error", "timed_out", "lost_worker")
+"""Failures that in a row point at the program or the machine, and not at the settings of one trial."""
 
 
 @dataclass
@@ -28,6 +33,12 @@ class Course:
     lost_workers: int = 0
     alone: bool = False
     """Whether it gets a GPU to itself, after memory ran out."""
+    seconds_beside_others: float = 0.0
+    """Of its time, what was before that."""
+    node: str = ""
+    """Machine that it trains on."""
+    heard: float = 0.0
+    """When its process last gave a sign of life."""
     since: float | None = None
     before: float = 0.0
 
@@ -37,21 +48,32 @@ class Course:
         return self.record.state not in ("running", "interrupted")
 
 
+Listener = Callable[[Event, Course | None], None]
+"""Told of every event once it has been applied, and of the trial that it concerns, if it concerns one."""
+
+
 class Ledger:
     """The state of a sweep.  Every change is an event: written to the journal first, then applied."""
 
-    def __init__(
-        self, folder: SweepFolder, goal: Goal, keep_weights: int | None, listener: Listener, journal: Journal
-    ) -> None:
-        self.folder, self.goal, self.keep_weights, self.listener, self.journal = (
-            folder, goal, keep_weights, listener, journal,
-        )  # fmt: skip
+    def __init__(self, folder: SweepFolder, goal: Goal, keep_weights: int | None, journal: Journal | None) -> None:
+        """``journal``: None for a ledger that is only looked at."""
+        self.folder, self.goal, self.keep_weights, self.journal = folder, goal, keep_weights, journal
+        self.listener: Listener = lambda *_: None
+        """Hears what happens from now on, and not what is replayed."""
         self.courses: dict[int, Course] = {}
+        self.first_numbers: dict[str, int] = {}
+        """By settings, as text, the number of the trial that had them first."""
         self.imported: list[Event] = []
         """Trials of an older sweep, for the sampler to learn from."""
         self.last_errors: list[str] = []
         self.order_of_ends: list[int] = []
         """Numbers of the trials that have ended, the earliest first."""
+        self.weighty: list[TrialRecord] = []
+        """The trials that have ended and may have weights that are to be dropped."""
+        self.table_outdated, self.table_rests_until = False, 0.0
+        self.seconds = 0.0
+        """For how long processes have run the sweep, up to the last event."""
+        self.last_event: float | None = None
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -63,6 +85,19 @@ class Ledger:
         """The error that the last trials all ended with; empty while there is none."""
         return self.last_errors[0] if len(self.last_errors) >= SAME_ERRORS else ""
 
+    def gpu_hours(self, tuning: TuningSettings) -> float:
+        """Return the GPU hours of all trials; one that had a GPU to itself had all of it."""
+        seconds = 0.0
+        for course in self.courses.values():
+            beside_others = course.seconds_beside_others if course.alone else course.record.seconds
+            seconds += beside_others * tuning.gpus
+            seconds += (course.record.seconds - beside_others) * tuning.gpus_of(alone=True)
+        return seconds / 3600
+
+    def first_with(self, values: dict[str, Any]) -> int | None:
+        """Return the number of the first trial with these settings, if there is one."""
+        return self.first_numbers.get(_text(values))
+
     def unfinished(self) -> list[Course]:
         """Return the trials that were begun or proposed and have not ended."""
         return [course for course in self.courses.values() if not course.ended]
@@ -72,6 +107,10 @@ class Ledger:
         for event in events:
             self._apply(event)
         self.last_errors.clear()
+
+    def start(self) -> None:
+        """Note that a process has taken the sweep on."""
+        self._note("started")
 
     def import_trial(self, values: dict[str, Any], state: State, score: float, scores: dict[int, float]) -> None:
         """Note a trial of an older sweep."""
@@ -86,28 +125,33 @@ class Ledger:
         """Note that a worker has taken a trial on."""
         self._note("began", trial=number)
 
-    def epoch(self, number: int, epoch: int, score: float, best_epoch: int, score_sd: float | None = None) -> bool:
+    def epoch(
+        self, number: int, epoch: int, score: float, best_epoch: int, score_sd: float | None = None, node: str = ""
+    ) -> bool:
         """Note an epoch, and say whether it is news: a resumed trial may repeat what is known."""
-        if epoch in self.courses[number].scores:
+        course = self.courses[number]
+        if epoch in course.scores:
             return False
-        spread = {} if score_sd is None else {"score_sd": score_sd}
-        self._note("epoch", trial=number, epoch=epoch, score=score, best_epoch=best_epoch, **spread, lasting=False)
+        more: dict[str, Any] = {} if score_sd is None else {"score_sd": score_sd}
+        if node != course.node:
+            more["node"] = node
+        self._note("epoch", trial=number, epoch=epoch, score=score, best_epoch=best_epoch, **more, lasting=False)
         return True
 
     def end(self, number: int, state: State, failure: Failure = "", error: str = "") -> None:
         """Note the end of a trial and bring the files of the sweep up to date."""
         self._note("ended", trial=number, state=state, failure=failure, error=error)
         record = self.courses[number].record
-        if failure != "code_error":
+        if failure not in _SYSTEMATIC:
             self.last_errors = []
         else:
             alike = error.replace(record.folder, "the trial")  # an error may name the trial's folder
             self.last_errors = [*(e for e in self.last_errors if e == alike), alike]
         self.folder.clear_state(record)
-        self.folder.write_trials(self.records)
+        self.table_outdated = True
+        self.refresh_table()
         if self.keep_weights is not None:
-            self.folder.drop_weights(self.records, self.keep_weights, self.goal)
-        self.listener(record, self.records)
+            self.weighty = self.folder.drop_weights(self.weighty, self.keep_weights, self.goal)
 
     def fail(self, number: int, failure: Failure, error: str) -> bool:
         """Note a failure; say whether the trial is to be tried again."""
@@ -120,8 +164,17 @@ class Ledger:
             return False
         self._note(failure, trial=number, error=error)
         # A process that dies before it has made a file of its own would be read by this one.
-        self.folder.traceback(number).unlink(missing_ok=True)
+        self.folder.forget_cause(number)
         return True
+
+    def refresh_table(self) -> None:
+        """Bring ``trials.csv`` up to date; not more than once a second, nor for more than a twentieth of the time."""
+        started = time.monotonic()
+        if not self.table_outdated or started < self.table_rests_until:
+            return
+        self.folder.write_trials(self.records)
+        ended = time.monotonic()
+        self.table_outdated, self.table_rests_until = False, ended + max(1.0, 19 * (ended - started))
 
     def interrupt(self) -> None:
         """Show the trials that are not done as interrupted; the journal knows it by their missing end."""
@@ -130,35 +183,59 @@ class Ledger:
         self.folder.write_trials(self.records)
 
     def _note(self, kind: str, *, lasting: bool = True, **details: Any) -> None:
-        self._apply(self.journal.write({"event": kind, **details}, lasting=lasting))
+        assert self.journal is not None
+        event = self.journal.write({"event": kind, **details}, lasting=lasting)
+        self._apply(event)
+        self.listener(event, self.courses[event["trial"]] if "trial" in event else None)
 
     def _apply(self, event: Event) -> None:
         kind = event["event"]
+        if kind != "started" and self.last_event is not None:
+            self.seconds += event["time"] - self.last_event
+        self.last_event = event["time"]
+        if kind == "started":
+            return
         if kind == "imported":
             self.imported.append(event)
             return
         if kind == "proposed":
             record = TrialRecord(event["trial"], event["values"], origin=event["origin"])
             self.courses[record.number] = Course(record, event["seed"])
+            self.first_numbers.setdefault(_text(record.values), record.number)
             return
         course = self.courses[event["trial"]]
         record = course.record
         if kind == "began":
             course.before, course.since = record.seconds, event["time"]
+            course.heard = event["time"]
             return
         if course.since is not None:
             record.seconds = course.before + event["time"] - course.since
         if kind == "epoch":
             course.scores[event["epoch"]] = event["score"]
             course.lost_workers = 0
+            course.heard = event["time"]
+            course.node = event.get("node", course.node)
             record.epochs, record.score, record.best_epoch = event["epoch"] + 1, event["score"], event["best_epoch"]
             record.score_sd = event.get("score_sd")
         elif kind == "lost_worker":
             course.lost_workers += 1
         elif kind == "out_of_memory":
-            course.alone = True
+            course.alone, course.seconds_beside_others = True, record.seconds
         elif kind == "ended":
             self.order_of_ends.append(record.number)
+            self.weighty.append(record)
             record.state, record.failure, record.error = event["state"], event["failure"], event["error"]
             if record.failure:
                 record.score, record.score_sd, record.best_epoch = None, None, None
+
+
+def _text(values: dict[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def read_ledger(folder: SweepFolder) -> Ledger:
+    """Return what a sweep's journal says so far, whoever is writing it."""
+    ledger = Ledger(folder, folder.goal(), None, None)
+    ledger.replay(read_journal(folder.journal))
+    return ledger

@@ -7,7 +7,8 @@ from typing import Any
 
 from cpivae.config.load import to_plain, with_values
 from cpivae.config.schema import Config
-from cpivae.config.space import SEARCHABLE, SET_BY_THE_SWEEP, Space, leaves
+from cpivae.config.space import Space
+from cpivae.config.space_check import SEARCHABLE, SET_BY_THE_SWEEP, leaves
 from cpivae.errors import FolderError
 from cpivae.tuning.fitting import params_of
 from cpivae.tuning.folder import SweepFolder

@@ -1,44 +1,60 @@
-"""What a person sees of a running sweep: one line per ended trial, and in a terminal a bar below."""
+"""What a person sees of a running sweep: a live view in a terminal, elsewhere one line per ended trial."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from cpivae.names import Goal
-from cpivae.tuning.record import Listener, TrialRecord, ranked
+from cpivae.config.tuning import TuningSettings
+from cpivae.terminal.live import live
+from cpivae.terminal.region import is_live
+from cpivae.tuning.journal import Event
+from cpivae.tuning.ledger import Course, Ledger
+from cpivae.tuning.place import Place
+from cpivae.tuning.record import TrialRecord
+from cpivae.tuning.tally import Tally
+from cpivae.tuning.view import View
 
 
 @contextmanager
-def sweep_progress(n_trials: int, goal: Goal) -> Iterator[Listener]:
-    """Show progress while the block runs; yields what is to be told of every ended trial."""
-    console = Console(highlight=False, soft_wrap=True)
-    started = time.monotonic()
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        console=console, disable=not console.is_terminal, transient=True,
-    )  # fmt: skip
-    task = bar.add_task("trials", total=n_trials)
-
-    def ended(record: TrialRecord, records: list[TrialRecord]) -> None:
-        done = sum(r.state != "running" for r in records)
-        counted = f"[{done:>{len(str(n_trials))}}/{n_trials} {time.monotonic() - started:6.0f} s]"
-        bar.update(task, completed=done)
-        bar.console.print(f"{counted} {_line(record, records, goal)}", markup=False)
-
-    with bar:
-        yield ended
+def sweep_progress(ledger: Ledger, tuning: TuningSettings, place: Place, name: str) -> Iterator[None]:
+    """Show how a sweep goes while the block runs: what the ledger hears of from now on."""
+    tally = Tally(ledger, tuning, place)
+    if not is_live(sys.stdout):
+        ledger.listener = Lines(tally).hear
+        yield
+        return
+    view = View(tally, name, sys.stdout)
+    ledger.listener = view.hear
+    with live(view.draw, sys.stdout):
+        try:
+            yield
+        finally:
+            view.over = True
 
 
-def _line(record: TrialRecord, records: list[TrialRecord], goal: Goal) -> str:
+class Lines:
+    """Prints a line per ended trial."""
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally, self.started = tally, time.monotonic()
+
+    def hear(self, event: Event, course: Course | None) -> None:
+        """Take an event in, and print the end of a trial."""
+        self.tally.hear(event, course)
+        if course is None or event["event"] != "ended":
+            return
+        n_trials, seconds = self.tally.tuning.n_trials, time.monotonic() - self.started
+        counted = f"[{self.tally.ended:>{len(str(n_trials))}}/{n_trials} {seconds:6.0f} s]"
+        print(f"{counted} {_line(course.record, self.tally.best)}", flush=True)
+
+
+def _line(record: TrialRecord, best: TrialRecord | None) -> str:
     score = f"{record.score:.4f}" if record.score is not None else "   -  "
     if record.score_sd is not None:
         score += f" (sd {record.score_sd:.4f})"
-    best = ranked(records, goal)
-    leader = f"best {best[0].score:.4f} (trial {best[0].number})" if best else "no score yet"
+    leader = f"best {best.score:.4f} (trial {best.number})" if best is not None else "no score yet"
     why = f"  {record.error[:120]}" if record.error else ""
     return f"trial {record.number:>4} {record.state:<9} after {record.epochs:>3} epochs: {score}   {leader}{why}"

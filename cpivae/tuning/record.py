@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -72,6 +74,11 @@ class TrialRecord:
         """Name of the trial's run folder below ``trials/``."""
         return trial_name(self.number)
 
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """The searched settings as ``trials.csv`` has them; they never change, and the table is written often."""
+        return {f"{_VALUE_PREFIX}{name}": json.dumps(value) for name, value in self.values.items()}
+
 
 class Proposal(NamedTuple):
     """Settings to try that no sampler has proposed."""
@@ -82,13 +89,14 @@ class Proposal(NamedTuple):
     """None for the sweep's seed + number of the trial."""
 
 
-Listener = Callable[[TrialRecord, list[TrialRecord]], None]
-"""Told of every trial that has ended, and of all trials so far."""
-
-
 def trial_name(number: int) -> str:
     """Name a trial so that names sort as numbers do."""
     return f"trial_{number:05d}"
+
+
+def ended(records: Iterable[TrialRecord]) -> int:
+    """Count the trials that nothing more will happen to."""
+    return sum(r.state not in ("running", "interrupted") for r in records)
 
 
 def ranked(records: Iterable[TrialRecord], goal: Goal) -> list[TrialRecord]:
@@ -132,15 +140,15 @@ def write_trials(records: Iterable[TrialRecord], path: Path) -> None:
             "origin": r.origin,
             "failure": r.failure,
             "error": r.error,
-            **{f"{_VALUE_PREFIX}{name}": json.dumps(value) for name, value in r.values.items()},
+            **r.columns,
         }
         for r in sorted(records, key=lambda r: r.number)
     ]
     buffer = io.StringIO()
     columns = dict.fromkeys([*_COLUMNS, *(name for row in rows for name in row)])
-    table = pd.DataFrame(rows, columns=list(columns))
-    table["best_epoch"] = table["best_epoch"].astype("Int64")
-    table.to_csv(buffer, index=False)
+    writer = csv.DictWriter(buffer, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     write_text(path, buffer.getvalue())
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.result import HOSTNAME
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from cpivae.config.schema import Config
 from cpivae.tuning.ledger import Course, Ledger
-from cpivae.tuning.record import BASE
+from cpivae.tuning.record import BASE, Failure
 from cpivae.tuning.reporting import BEST_EPOCH, DIVERGED, EPOCH, LAST, SCORE, SCORE_SD
 
 _EPOCHS = "epochs"
@@ -31,8 +34,11 @@ class Referee(FIFOScheduler):
         super().__init__()
         tuning = config.tuning
         self.ledger, self.folder, self.seed = ledger, ledger.folder, tuning.seed
+        self.timeout_minutes = tuning.timeout_minutes
         self.gives_out = True
         """Whether trials may end; not while the whole sweep is being stopped."""
+        self.chosen: set[str] = set()
+        """Ray's names of the trials that were given a process, or asked for one."""
         self.asha = ASHAScheduler(
             time_attr=_EPOCHS,
             metric=SCORE,
@@ -58,6 +64,20 @@ class Referee(FIFOScheduler):
         """What ASHA compares with, by bracket: {epochs: {trial: score}}."""
         return [{int(at): dict(scores) for at, scores in bracket._rungs} for bracket in self.asha._brackets]
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the first trial that waits and has not been returned before, if any.
+
+        Ray's own looks through all trials there ever were, at every event.  And it returns trials again whose process
+        is starting, for which Ray then takes a process that has become free and ends the one that is starting: where
+        trials are shorter than the start of a process, other nodes would never get one.
+        """
+        waiting = (trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING)
+        new = (trial for trial in waiting if trial.trial_id not in self.chosen)
+        chosen = min(new, key=lambda trial: trial.config["number"], default=None)
+        if chosen is not None:
+            self.chosen.add(chosen.trial_id)
+        return chosen
+
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002
         number = trial.config["number"]
         if str(number) not in self.asha._trial_info:
@@ -70,7 +90,12 @@ class Referee(FIFOScheduler):
         sd = float(result[SCORE_SD])
         of_replicas = None if math.isnan(sd) else sd
         news = self.ledger.epoch(
-            number, int(result[EPOCH]), float(result[SCORE]), int(result[BEST_EPOCH]), score_sd=of_replicas
+            number,
+            int(result[EPOCH]),
+            float(result[SCORE]),
+            int(result[BEST_EPOCH]),
+            score_sd=of_replicas,
+            node=str(result.get(HOSTNAME, "")),
         )
         decision = self._ask(number, int(result[EPOCH]), float(result[SCORE])) if news else TrialScheduler.CONTINUE
         # The base config runs to its end: what tuning has gained over it would be untrue of a trial cut short.
@@ -89,7 +114,15 @@ class Referee(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002
         number = trial.config["number"]
         if self.gives_out:
-            self.ledger.fail(number, *self.folder.cause_of_failure(number))
+            self.ledger.fail(number, *self._cause_of_failure(number))
+
+    def _cause_of_failure(self, number: int) -> tuple[Failure, str]:
+        cause = self.folder.cause_of_failure(number)
+        silent, most = time.time() - self.ledger.courses[number].heard, self.timeout_minutes
+        if cause[0] == "lost_worker" and self.folder.disk is None and most is not None and silent >= 60 * most:
+            # A process that was ended because it hung could not send what it had to tell.
+            return "timed_out", f"no epoch was finished within {most:g} minutes"
+        return cause
 
     def _enter(self, course: Course) -> None:
         number = course.record.number

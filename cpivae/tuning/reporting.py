@@ -29,7 +29,7 @@ class ScoreKeeper:
         self.score, self.score_sd, self.best_epoch, self.epoch = float("nan"), float("nan"), -1, -1
 
     def result(self, report: EpochReport) -> dict[str, Any]:
-        """Return the result of an epoch.
+        """Return the result of an epoch: no more than is used, because Ray keeps statistics of every number.
 
         Raises
         ------
@@ -41,7 +41,7 @@ class ScoreKeeper:
         if self.goal.better(value, self.score):
             self.score, self.best_epoch = value, report.epoch
             self.score_sd = report.metrics.get(sd_of(self.goal.metric), float("nan"))
-        return {**report.metrics, **self._summary(), LAST: report.last, DIVERGED: False}
+        return {**self._summary(), LAST: report.last, DIVERGED: False}
 
     def replay(self, history: pd.DataFrame, after: int) -> Iterator[dict[str, Any]]:
         """Take over the epochs that an interrupted trial has behind it; yield the results of those that are news."""

@@ -25,6 +25,7 @@ from cpivae.tuning.ledger import Course, Ledger
 from cpivae.tuning.record import BASE, NEAR_BASE, Proposal, State, TrialRecord
 from cpivae.tuning.reporting import SCORE
 from cpivae.tuning.samplers import IN_SEQUENCE, make_sampler
+from cpivae.tuning.window import Window
 
 _FINAL: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -49,7 +50,10 @@ class Proposer(Searcher):
         super().__init__(metric=SCORE, mode=goal.mode)
         self.space, self.config, self.ledger = space, config, ledger
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(direction="maximize" if goal.mode == "max" else "minimize")
+        self.trials = Window()
+        self.study = optuna.create_study(
+            storage=self.trials, direction="maximize" if goal.mode == "max" else "minimize"
+        )
         self.sequence = make_sampler(tuning, len(ledger.courses))
         self.first = deque([*(listed or first_proposals(config, ledger))][len(ledger.courses) :])
         self.waiting: deque[int] = deque()
@@ -103,12 +107,14 @@ class Proposer(Searcher):
 
     def write_database(self, path: Path, study_name: str) -> None:
         """Write the study as SQLite, which optuna-dashboard opens; trials that have not ended are left out."""
-        with written_whole(path) as beside:
+        # In memory first: on disk every trial would wait for one commit.
+        storage = optuna.storages.RDBStorage("sqlite://")
+        copy = optuna.create_study(study_name=study_name, storage=storage, directions=self.study.directions)
+        copy.add_trials([t for t in self.trials.whole(self.study._study_id) if t.state.is_finished()])
+        with written_whole(path) as beside, storage.engine.connect() as connection:
             beside.unlink()
-            storage = optuna.storages.RDBStorage(f"sqlite:///{beside}")
-            copy = optuna.create_study(study_name=study_name, storage=storage, directions=self.study.directions)
-            copy.add_trials([t for t in self.study.get_trials(deepcopy=False) if t.state.is_finished()])
-            storage.engine.dispose()
+            connection.exec_driver_sql("VACUUM INTO ?", (str(beside),))
+        storage.engine.dispose()
 
     def _propose(self, number: int) -> Course:
         seed = self.config.tuning.seed + number
@@ -127,7 +133,7 @@ class Proposer(Searcher):
         trial = self.study.ask()
         trial.set_user_attr("trial", number)
         values = self.space.suggest(trial)
-        earlier = next((c.record.number for c in self.ledger.courses.values() if c.record.values == values), None)
+        earlier = self.ledger.first_with(values)
         origin = tuning.sampler if earlier is None else f"trial {earlier}, with another seed"
         self.open[number] = trial
         return self.ledger.propose(number, values, seed, origin)

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from cpivae.config.schema import Config
+from cpivae.terminal.times import in_words
+from cpivae.tuning.ledger import Ledger
 from cpivae.tuning.record import BASE, TrialRecord, ranked
 
 
-def summarise(records: Sequence[TrialRecord], config: Config, reason: str = "") -> dict[str, Any]:
+def summarise(ledger: Ledger, config: Config, reason: str = "") -> dict[str, Any]:
     """Return the sweep's sums as plain data, for ``summary.json``; ``reason``: why it ended early, if it did."""
-    goal, tuning = config.tuning.goal(), config.tuning
+    records, goal, tuning = ledger.records, config.tuning.goal(), config.tuning
     best = next(iter(ranked(records, goal)), None)
     base = next((r for r in records if r.origin == BASE and r.score is not None), None)
     score, base_score = (None if r is None else r.score for r in (best, base))
@@ -32,15 +34,14 @@ def summarise(records: Sequence[TrialRecord], config: Config, reason: str = "") 
             "saved_by_early_stopping": _saved(records, "complete", tuning.max_epochs),
         },
         "trial_hours": seconds / 3600,
-        "gpu_hours": seconds / 3600 * tuning.gpus_per_trial,
+        "gpu_hours": ledger.gpu_hours(tuning),
         "ended_early": reason,
     }
 
 
 def lines_of(summary: dict[str, Any]) -> list[str]:
     """Say in a few lines what :func:`summarise` has found."""
-    epochs, hours = summary["epochs"], summary["trial_hours"]
-    spent = f"{60 * hours:.1f} minutes" if hours < 2 else f"{hours:.1f} hours"
+    epochs, spent = summary["epochs"], in_words(3600 * summary["trial_hours"])
     lines = []
     if summary["gained_over_base"] is not None:
         gained, base = summary["gained_over_base"], summary["base_score"]

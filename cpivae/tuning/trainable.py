@@ -17,7 +17,7 @@ from cpivae.errors import TrainingDivergedError
 from cpivae.files import write_text
 from cpivae.training.run import fit
 from cpivae.tuning.causes import described
-from cpivae.tuning.folder import SweepFolder
+from cpivae.tuning.folder import AtHand, SweepFolder
 from cpivae.tuning.record import trial_name
 from cpivae.tuning.reporting import ScoreKeeper
 from cpivae.tuning.watch import Watch, watched
@@ -37,27 +37,31 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, folds: Folds) -> None:
     """Train one proposal and report every epoch; ``folds`` are shared memory, not a copy."""
     _clear_up()
     number = proposed["number"]
-    error_file = task.folder.traceback(number)
     keeper = ScoreKeeper(task.config.tuning.goal())
-    with watched(error_file, task.config.tuning.timeout_minutes) as watch:
-        try:
-            _run(proposed, task, folds, keeper, watch)
-        except TrainingDivergedError:
-            # Returning keeps this worker process for the next trial; an error would end it.
-            with watch.held():
-                tune.report(keeper.diverged())
-        except Exception as error:
-            write_text(error_file, described(error))
-            raise
+    with task.folder.at_hand(number) as files:
+        error_file = files.folder.traceback(number)
+        with watched(error_file, task.config.tuning.timeout_minutes) as watch:
+            try:
+                _run(proposed, task, files, folds, keeper, watch)
+            except TrainingDivergedError:
+                # Returning keeps this worker process for the next trial; an error would end it.
+                with watch.held():
+                    tune.report(keeper.diverged())
+            except Exception as error:
+                write_text(error_file, described(error))
+                raise
 
 
-def _run(proposed: dict[str, Any], task: TrialTask, folds: Folds, keeper: ScoreKeeper, watch: Watch) -> None:
+def _run(
+    proposed: dict[str, Any], task: TrialTask, files: AtHand, folds: Folds, keeper: ScoreKeeper, watch: Watch
+) -> None:
     number = proposed["number"]
     config = with_values(task.config, proposed["values"] | {"training.seed": proposed["seed"]}, "the trial's settings")
-    earlier = task.folder.set_aside(number)
+    earlier = files.folder.set_aside(number)
 
     def report(result: dict[str, Any]) -> None:
-        with watch.held():  # Ray may be busy with something else
+        with watch.held():  # the network or Ray may be busy with something else
+            files.keep()
             tune.report(result)
 
     def replay(history: pd.DataFrame) -> None:
@@ -67,14 +71,15 @@ def _run(proposed: dict[str, Any], task: TrialTask, folds: Folds, keeper: ScoreK
     fit(
         config,
         folds,
-        task.folder.trials / trial_name(number),
+        files.folder.trials / trial_name(number),
         name=task.study_name,
         reporters=[lambda epoch: report(keeper.result(epoch))],
         is_trial=True,
         resume_from=None if earlier is None else earlier.state,
         replay=replay,
-        linear_maps_in=task.folder.path,
+        linear_maps_in=files.linear_maps_in,
     )
+    files.keep()
 
 
 def _clear_up() -> None:

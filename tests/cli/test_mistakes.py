@@ -1,6 +1,6 @@
 """A user's mistake gets one clear sentence, exit status 2, no traceback, and leaves nothing behind."""
 
-import gzip
+import bz2
 from pathlib import Path
 
 import numpy as np
@@ -120,10 +120,10 @@ def test_a_cell_that_is_no_number(here, capsys, command):
         (lambda p: p.write_bytes(p.read_bytes()[:-40]), "a.csv"),
         (lambda p: (p.unlink(), p.mkdir()), "folder"),
         (lambda p: p.write_bytes(b"PAR1" + bytes(200) + b"PAR1"), "parquet"),
-        (lambda p: p.write_bytes(gzip.compress(p.read_bytes())), "gz"),
+        (lambda p: p.write_bytes(bz2.compress(p.read_bytes())), "bzip2"),
         (lambda p: p.unlink(), "a.csv"),
     ],
-    ids=["empty", "truncated", "directory", "parquet_inside", "gzip_inside", "missing"],
+    ids=["empty", "truncated", "directory", "parquet_inside", "bzip2_inside", "missing"],
 )
 def test_a_file_that_is_not_a_table(here, capsys, command, damage, expected):
     damage(here / "a.csv")
@@ -260,6 +260,9 @@ def test_imputing_with_mistakes(here, trained, capsys):
     frame = table("a", 6)
     write(frame.drop(columns=["a2", "a4"]), here / "short.csv")
     assert "a2, a4" in refused(capsys, *impute(bundle, "--input_data", "short.csv"))
+    write(frame.rename(columns={"a2": "A2 "}), here / "spelt.csv")
+    said = refused(capsys, *impute(bundle, "--input_data", "spelt.csv"))
+    assert "1 of them differ only by case or blanks: 'a2' is 'A2 ' in the table" in said
     assert "none of the 6 features" in refused(capsys, *impute(bundle, "--input_data", "b.csv"))
     assert "out.docx" in refused(capsys, *impute(bundle, "--output", "out.docx"))
     assert "nowhere" in refused(capsys, *impute(bundle, "--output", "nowhere/out.csv"))

@@ -175,6 +175,10 @@ REFUSED = {
         "model.linear_skip (when model.linear_skip is rigde): never has the value rigde; it may be none"
     ),
     "model.linear_skip: {choice: [none, ridge]}\nwhen: {model.linear_skip: {rigde: {}}}": "Did you mean 'ridge'?",
+    "model.activation: {choice: [relu, gelu]}\n"
+    "when: {model.activation: {relu: {when: {model.activation: {gelu: {model.latent_dim: {choice: [8]}}}}}}}": (
+        "model.activation (when model.activation is relu and model.activation is gelu): can never hold"
+    ),
     "model.batch_norm: {choice: [true, false]}\n"
     "when: {model.batch_norm: {true: {model.latent_dim: {randint: [0, 2]}}}}": (
         "model.latent_dim (when model.batch_norm is true): input should be greater than or equal to 1, got 0"
@@ -229,6 +233,26 @@ def test_a_value_is_refused_only_if_nothing_that_may_go_with_it_makes_it_possibl
     assert make_space(steps, config, "space").may_choose("model.sampling_steps", 150) is False
     with pytest.raises(ConfigError, match="sampling_steps must be at most diffusion_steps"):
         make_space({"model.sampling_steps": {"randint": [150, 200]}}, config, "space")
+
+
+def test_a_value_that_only_the_settings_under_its_own_condition_make_possible_is_accepted() -> None:
+    config = make_config({"model": {"model_type": "generative_vae", "diffusion_steps": 100}}, "generative")
+    text: dict[str, Any] = {"model.sampling_steps": {"choice": [50, 150]}}
+    with pytest.raises(ConfigError, match="sampling_steps must be at most diffusion_steps"):
+        make_space(text, config, "space")
+    text["when"] = {"model.sampling_steps": {150: {"model.diffusion_steps": {"choice": [200, 300]}}}}
+    made = suggestions(make_space(text, config, "space"), 30)
+    assert {v.get("model.diffusion_steps") for v in made if v["model.sampling_steps"] == 150} == {200, 300}
+    assert all("model.diffusion_steps" not in v for v in made if v["model.sampling_steps"] == 50)
+
+
+def test_either_of_two_numbers_however_they_are_written() -> None:
+    text = {
+        "model.dropout_rate": {"choice": [0.1, 0.01, 0.2]},
+        "when": {"model.dropout_rate": {"0.10 | 1e-2": {"model.latent_dim": {"choice": [3]}}}},
+    }
+    made = suggestions(make_space(text, CONFIG, "space"), 30)
+    assert {v["model.dropout_rate"] for v in made if "model.latent_dim" in v} == {0.1, 0.01}
 
 
 def test_what_another_model_cannot_take_over_is_left_behind() -> None:

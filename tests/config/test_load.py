@@ -202,6 +202,23 @@ def test_an_override_of_an_unknown_setting_is_refused() -> None:
         load_config("default", ["training.max_epoch=3"])
 
 
+def test_a_file_is_not_blamed_for_what_was_given_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {max_epochs: 0}\nmodel: {latent_dim: 4}\n")
+    with pytest.raises(ConfigError) as both:
+        load_config(path, ["model.latent_dim=-1"])
+    assert both.value.source == str(path)
+    theirs, ours = sorted(both.value.problems, key=lambda p: p.startswith("model."))
+    assert theirs.startswith("training.max_epochs: ")
+    assert not theirs.endswith("command line)")
+    assert ours.startswith("model.latent_dim: ")
+    assert ours.endswith(" (given on the command line)")
+    with pytest.raises(ConfigError) as given:
+        load_config(path, ["model.latent_dim=-1", "training.max_epochs=0"])
+    assert given.value.source == "command line"
+    assert not any("given on" in problem for problem in given.value.problems)
+
+
 def test_override_values_may_hold_equals_signs() -> None:
     assert parse_override("data.groups=a=b") == ("data.groups", "a=b")
 

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from cpivae.config.base import Ramp, Section
 from cpivae.config.load import make_config
-from cpivae.config.schema import Config, config_class
+from cpivae.config.schema import Config
+from cpivae.config.variant_class import config_class
 from cpivae.config.variants import load_variant, variant_names
 from cpivae.errors import ConfigError
 from cpivae.names import STATISTICS, Goal
@@ -80,8 +81,8 @@ def test_whole_numbers_are_numbers() -> None:
         ("hardware.threads", [None, 1], [0]),
         ("tuning.seed", [0, 2**31 - 1], [-1, 2**31]),
         ("tuning.asha.reduction_factor", [2], [1]),
-        ("tuning.gpus_per_trial", [0, 0.25], [-1]),
-        ("tuning.cpus_per_trial", [0.5], [0]),
+        ("tuning.gpus_per_trial", [0, 0.25, "auto"], [-1, "all", None]),
+        ("tuning.cpus_per_trial", [0.5, "auto"], [0, "all", float("nan")]),
     ],
 )
 def test_bounds(path: str, inside: list[Any], outside: list[Any]) -> None:

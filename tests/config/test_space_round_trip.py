@@ -18,7 +18,8 @@ from cpivae.config import space as space_module
 from cpivae.config.draws import sample
 from cpivae.config.load import make_config, to_plain, with_values
 from cpivae.config.parameters import Suggests
-from cpivae.config.space import Space, leaves, load_space, make_space
+from cpivae.config.space import Space, load_space, make_space
+from cpivae.config.space_check import leaves
 from cpivae.config.yaml import dump_yaml, parse_yaml
 from cpivae.errors import ConfigError
 
@@ -264,8 +265,10 @@ def belongs(value: Any, spec: Spec) -> bool:
     if type(value) is not (int if whole else float):
         return False
     if step:
-        taken = (value - low) / step[0]
-        return -1e-6 < taken < (high - low) / step[0] + 1e-6 and abs(taken - round(taken)) < 1e-6
+        taken, most = (value - low) / step[0], (high - low) / step[0]
+        # As near as numbers of that size lie to each other.
+        near = 1e-6 + 4 * math.ulp(max(abs(low), abs(high))) / step[0]
+        return -near < taken < most + near and abs(taken - round(taken)) < near
     return low <= value <= high
 
 

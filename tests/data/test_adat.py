@@ -58,7 +58,10 @@ def test_annotation_follows_the_rows_and_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (adat()[:-6], "sample 'B' (row 4) has 2 values for 4 SOMAmers. The file was probably cut off"),
+        (
+            adat()[:-6],
+            "line 19: the table is 8 cells wide, this line 6. It is the last line: the file was probably cut",
+        ),
         (adat()[: adat().index("^TABLE")], "lacks the sample annotation SampleId, SampleType; it was probably cut off"),
         (adat()[:20], "lacks the sample annotation"),
         (adat().replace("\t16\t", "\tlow\t"), "cannot be read as ADAT: could not convert string to float: 'low'"),

@@ -84,6 +84,8 @@ WAYS = [
 def test_validation_and_test_rows_change_nothing_that_is_fitted(
     way: dict[str, Any], factor: float, shift: float, gaps: float, seed: int
 ) -> None:
+    if way["missing_value_strategy"] == "drop":
+        gaps = 0.0  # validation would lose its rows, and without enough of them there are no metrics
     frames = tables()
     before = prepared(frames, **way)
     unseen = (before.splits != "train").to_numpy()

@@ -169,7 +169,7 @@ def test_no_feature_left_is_an_error_that_says_why() -> None:
     table = pd.DataFrame({"x": [1.0, np.nan, 2.0], "y": [3.0, 3.0, 3.0]})
     with pytest.raises(DataError) as caught:
         fit_preprocessor(table, "b", how(filling="drop"))
-    message = "platform b: none of the 2 features can be used on the 3 training rows (first: ('x', 'missing values'))"
+    message = "platform b: none of the 2 features can be used on the 3 training rows (first: x, missing values)"
     assert message in str(caught.value)
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cpivae.config.schema import DataSettings
 from cpivae.data.readers import write_table
 from cpivae.data.tables import Pair, pair_from_frames, read_groups, read_pair
 from cpivae.errors import DataError
 from cpivae.files import sha256
+from cpivae.names import PLATFORMS
 
 LAB_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
@@ -64,7 +66,7 @@ def test_transposed_files_give_the_same_pair(paths: dict[str, Path], tmp_path: P
     turned = {p: tmp_path / f"{p}.tsv" for p in "ab"}
     write_table(A.T.rename_axis("Assay"), turned["a"])
     write_table(B.T.rename_axis("Assay"), turned["b"])
-    _assert_same_frames(read_pair(turned, transpose=True), read_pair(paths))
+    _assert_same_frames(read_pair(turned, DataSettings(transpose=True)), read_pair(paths))
 
 
 def test_tables_in_memory_give_the_same_pair(paths: dict[str, Path]) -> None:
@@ -178,3 +180,22 @@ def _assert_same_frames(one: Pair, other: Pair) -> None:
     for platform in "ab":
         pd.testing.assert_frame_equal(one.frames[platform], other.frames[platform])
     assert one.unmatched == other.unmatched
+
+
+def test_tables_that_are_read_from_copies_are_recorded_as_what_they_are_copies_of(tmp_path: Path) -> None:
+    home, near = tmp_path / "home", tmp_path / "near"
+    for folder in (home, near):
+        folder.mkdir()
+    paths = {p: home / "table.csv" if p == "a" else home / "b" / "table.csv" for p in PLATFORMS}
+    paths["b"].parent.mkdir()
+    for p, path in paths.items():
+        pd.DataFrame({f"{p}1": [1.0, 2.0, 3.0]}, pd.Index(["x", "y", "z"], name="sample")).to_csv(path)
+    plain, staged = read_pair(paths), read_pair(paths, staged_in=near)
+    assert staged.sources == plain.sources
+    for p in PLATFORMS:
+        pd.testing.assert_frame_equal(staged.frames[p], plain.frames[p])
+    assert not list(near.iterdir())
+    paths["b"].write_text("sample,b1\nx,not a number\n")
+    with pytest.raises(DataError):
+        read_pair(paths, staged_in=near)
+    assert not list(near.iterdir())

@@ -222,6 +222,33 @@ def test_a_row_is_evaluated_regardless_of_its_batch_mates(config: Config, answer
     assert not torch.allclose(among_others[1:], together[1:])
 
 
+@every_kind
+def test_draws_are_those_of_a_seed_and_the_same_for_a_row_in_any_batch(config: Config) -> None:
+    model = after_a_step(built(config), config).eval()
+    batch = random_batch()
+    without = next(iter(model.draws(batch.inputs["a"], "a", "b", 1)), None) is None
+    if load_variant(config.model.model_type).build.__module__.startswith("cpivae."):
+        assert without == (config.model.model_type in ("res_unet", "JointVQ")), "nothing in these two is random"
+    for source, target in DIRECTIONS:
+
+        def drawn(x: torch.Tensor, seed: int = 0, s: str = source, t: str = target) -> torch.Tensor:
+            with torch.no_grad():
+                return torch.stack([*model.draws(x, s, t, 4, seed)] or [torch.zeros(len(x), WIDTHS[t])])
+
+        x = batch.inputs[source]
+        torch.manual_seed(3)
+        first = drawn(x)
+        assert first.shape == (1 if without else 4, ROWS, WIDTHS[target])
+        assert first.isfinite().all()
+        torch.manual_seed(4)
+        torch.testing.assert_close(drawn(x), first, rtol=0, atol=0)
+        for i in (0, ROWS - 1):
+            torch.testing.assert_close(drawn(x[i : i + 1])[:, 0], first[:, i], rtol=1e-4, atol=1e-5)
+        if not without:
+            assert (first.std(dim=0) > 0).any()
+            assert not torch.allclose(drawn(x, seed=1), first)
+
+
 def asked(model: CrossPlatformModel, answer: str) -> Callable[[dict[str, torch.Tensor]], torch.Tensor]:
     """Return a function of {platform: rows} that puts all answers of one kind side by side: (B, anything)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,3 +69,25 @@ def test_a_run_computes_with_the_threads_it_names(
     torch.set_num_threads(2)
     fit(tiny_config(hardware__threads=1, training__max_epochs=1), [prepared], tmp_path / "run", name="exp")
     assert torch.get_num_threads() == 1
+
+
+def test_a_run_in_a_job_of_slurm_is_the_run_it_is_anywhere(
+    tiny_config: TinyConfig, prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would take the job's tasks for its processes, and recommend ``srun`` wherever there is one."""
+    config = tiny_config(training__max_epochs=1)
+    alone = fit(config, [prepared], tmp_path / "alone", name="exp")
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(srun.parent), prepend=":")
+    in_a_job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_JOB_NAME": "sweep", "SLURM_PROCID": "0"}
+    for name, value in in_a_job.items():
+        monkeypatch.setenv(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        in_job = fit(config, [prepared], tmp_path / "in_job", name="exp")
+        monkeypatch.delenv("SLURM_NTASKS")
+        fit(config, [prepared], tmp_path / "beside_srun", name="exp")
+    assert in_job.score == alone.score

@@ -78,12 +78,12 @@ def split_by_pattern(names: set[str]) -> tuple[set[str], set[str], set[str]]:
 
 def test_a_run_leaves_exactly_the_files_of_the_contract(run: RunResult) -> None:
     plain, best, logs = split_by_pattern(files(run.folder.path))
-    assert plain == AFTER_TRAINING | {"test_metrics.json"}
+    assert plain == AFTER_TRAINING | {"test_metrics.json", "features.csv", "calibration.json"}
     assert len(best) == 1
     assert len(logs) == 2
 
 
-def test_a_trial_leaves_the_same_but_for_the_test_metrics(
+def test_a_trial_leaves_the_same_but_for_what_is_measured_at_the_end(
     data: PreparedData, tiny_config: TinyConfig, tmp_path: Path
 ) -> None:
     fit(tiny_config(**SETTINGS), [data], tmp_path / "run", name="exp", is_trial=True)

@@ -38,9 +38,22 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 METRIC = "val_cross_a_corr_mean"
 TOP, SEEDS, FOLDS = 3, 2, 3
-ASKED = ("confirm", "--sweep", "sweep", "--top", TOP, "--seeds", SEEDS, "--folds", FOLDS)
+WITH_REPORT = ("confirm", "--sweep", "sweep", "--top", TOP, "--seeds", SEEDS, "--folds", FOLDS)
+ASKED = (*WITH_REPORT, "--no_report")
+LEAST = ("confirm", "--no_report", "--sweep", "sweep", "--top", 1, "--seeds", 1, "--folds", 2)
 TUNED = (
-    *("tune", "--config", "default", "--search_space", "smoke", "--platform_a", "a.csv", "--platform_b", "b.csv"),
+    *(
+        "tune",
+        "--no_report",
+        "--config",
+        "default",
+        "--search_space",
+        "smoke",
+        "--platform_a",
+        "a.csv",
+        "--platform_b",
+        "b.csv",
+    ),
     *("--output_dir", ".", "--study_name", "sweep", "--n_trials", 6, "--max_epochs", 5, "--no_check"),
 )
 
@@ -76,7 +89,7 @@ def before(swept: Path, tmp_path: Path) -> Path:
 def confirmed(swept: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("confirmed") / "copied"
     shutil.copytree(swept, folder)
-    return folder, run(folder, *ASKED)
+    return folder, run(folder, *WITH_REPORT)
 
 
 def candidates_of(sweep: SweepFolder) -> list[TrialRecord]:
@@ -176,8 +189,38 @@ def test_the_winner_is_exported_and_its_bundle_says_what_it_is_worth(confirmed: 
         assert "looked at once" in card
         assert read_yaml_mapping(bundle / "config.yaml")["model"]["latent_dim"] == winner.model.latent_dim
     assert read_yaml_mapping(sweep.best_config)["training"]["seed"] == winner.training.seed
-    assert f"its best trial was {told['selection_bias']:.4f} better than" in said or told["selection_bias"] <= 0
+    much = f"trial {told['favourite']} was {told['selection_bias']:.4f} better than"
+    assert much in said or told["selection_bias"] <= 0
     assert re.search(rf"^ +{told['winner']} .* <- chosen$", said, re.MULTILINE)
+
+
+def test_the_report_tells_of_the_winner_and_of_its_test_samples(confirmed: tuple[Path, str], before: Path) -> None:
+    folder, said = confirmed
+    told, report = found(folder), SweepFolder(folder / "sweep").report
+    assert f"  report    {report}" in said.splitlines()
+    own = next(c for c in told["candidates"] if c["trial"] == told["winner"])
+    page = report.read_text()
+    assert f"Confirmed: {own['score']['mean']:.4f}" in page
+    assert f"Trial {told['winner']} on " in page
+    assert f"A {told['test_metrics']['test_cross_a_corr_mean']:.4f}" in page
+    card = json.loads((folder / "sweep" / "best" / "calibration.json").read_text())["cross_a"]
+    assert f"A from B: intervals of 90% hold {card['test_coverage']:.1%} of the test values" in page
+    run(before, *LEAST)
+    assert not (before / "sweep" / "report.html").exists()
+
+
+def test_tables_that_have_moved_are_at_hand_for_the_bundle_and_the_report(before: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(before, moved)
+    settings = moved / "sweep" / "sweep.yaml"
+    text = settings.read_text()
+    gone = str(Path(read_yaml_mapping(settings)["data"]["platform_a"]["path"]).parent)
+    settings.write_text(text.replace(gone, "/nowhere"))
+    asked = [word for word in LEAST if word != "--no_report"]
+    said = run(moved, *asked, "--platform_a", moved / "a.csv", "--platform_b", moved / "b.csv")
+    assert "cannot say how uncertain" not in said
+    assert (moved / "sweep" / "best" / "calibration.json").is_file()
+    assert "of the test values" in (moved / "sweep" / "report.html").read_text()
 
 
 def test_another_winner_than_the_searchs_is_exported(before: Path) -> None:
@@ -213,7 +256,7 @@ def test_a_confirmation_is_repeated_only_as_far_as_it_was_cut_off(before: Path) 
     run(before, *ASKED, "--resume")
     assert found(before) == told
     assert next(before.rglob("test_metrics.json")).stat().st_mtime_ns == read_at, "the test samples are read once"
-    said = run(before, *ASKED[:-4], "--seeds", SEEDS + 1, "--folds", FOLDS + 1, "--resume", status=2)
+    said = run(before, *ASKED, "--seeds", SEEDS + 1, "--folds", FOLDS + 1, "--resume", status=2)
     assert "tuning.folds: 3 then, 4 now" in said
     assert "the trials to be looked at again are others" in said
 
@@ -236,7 +279,7 @@ def test_a_trial_that_was_stopped_is_no_candidate(before: Path) -> None:
     best = max(records, key=lambda r: r.score or 0)
     best.state = "stopped"
     sweep.write_trials(records)
-    run(before, *ASKED[:4], 1, "--seeds", 1, "--folds", 2)
+    run(before, *LEAST)
     assert found(before)["winner"] != best.number
 
 
@@ -250,7 +293,7 @@ def test_a_sweep_that_has_not_ended_is_not_confirmed(before: Path) -> None:
         assert "another process is running the sweep" in run(before, *ASKED, status=2)
     summary = json.loads(sweep.summary.read_text()) | {"ended_early": "the time budget of 1 h is spent"}
     sweep.summary.write_text(json.dumps(summary))
-    run(before, *ASKED[:4], 1, "--seeds", 1, "--folds", 2)
+    run(before, *LEAST)
 
 
 def test_more_than_this_machine_has_is_refused(before: Path) -> None:

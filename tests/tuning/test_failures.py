@@ -75,7 +75,17 @@ def tune(place: Path, name: str, space: str, *words: object) -> subprocess.Compl
     path = [str(place / "site"), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
         [
-            *(sys.executable, "-m", "cpivae", "tune", "--config", "faulty.yaml", "--search_space", f"{name}.yaml"),
+            *(
+                sys.executable,
+                "-m",
+                "cpivae",
+                "tune",
+                "--no_report",
+                "--config",
+                "faulty.yaml",
+                "--search_space",
+                f"{name}.yaml",
+            ),
             *("--platform_a", "a.csv", "--platform_b", "b.csv", "--output_dir", ".", "--study_name", name),
             *("--max_epochs", "3", "--no_check", *map(str, words)),
         ],

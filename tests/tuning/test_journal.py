@@ -1,6 +1,8 @@
 """The journal: whole lines, one writer, and nothing that a torn end or a full disk could spoil."""
 
+import errno
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -81,3 +83,16 @@ def test_a_full_disk_loses_nothing_and_says_how_to_go_on(tmp_path):
 def test_a_missing_journal_is_told(tmp_path):
     with pytest.raises(FolderError, match=r"cannot be resumed: it has no journal\.jsonl"):
         list(read_journal(tmp_path / "journal.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EWOULDBLOCK, "another process is running the sweep"), (errno.ENOLCK, "cannot be locked .*keeps no locks")],
+)
+def test_a_journal_that_cannot_be_locked_says_why(tmp_path, monkeypatch, number, said):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(FolderError, match=said):
+        Journal(tmp_path / "journal.jsonl")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cpivae.config.draws import Dice
@@ -16,11 +17,12 @@ from cpivae.config.shipped import shipped_folder
 from cpivae.config.space import load_space
 from cpivae.config.variants import variant_names
 from cpivae.data.prepare import PreparedData, prepare_folds
-from cpivae.data.tables import Pair
+from cpivae.data.tables import Pair, pair_from_frames
 from cpivae.models.build import build_model
 from cpivae.training.probe import probe
 from cpivae.tuning.extremes import sizes_of
-from cpivae.tuning.preflight import expected_epochs, preflight
+from cpivae.tuning.place import Node, Place, this_machine
+from cpivae.tuning.preflight import Preflight, _estimate_memory, expected_epochs, preflight
 from cpivae.tuning.sweep import sweep_config
 
 TinyConfig = Callable[..., Config]
@@ -83,7 +85,7 @@ def test_every_problem_of_a_sweep_is_told_and_what_fits_is_estimated(
 ) -> None:
     config = sweep_config(tiny_config(tuning__n_trials=20, tuning__max_concurrent=1))
     space = load_space("smoke", config)
-    found = preflight(config, space, [prepared], tmp_path / "sweeps" / "new")
+    found = preflight(config, space, [prepared], tmp_path / "sweeps" / "new", this_machine())
     assert found.problems == []
     told = "\n".join(found.lines)
     for expected in (
@@ -93,10 +95,10 @@ def test_every_problem_of_a_sweep_is_told_and_what_fits_is_estimated(
     ):
         assert expected in told
     epochs = 20 * expected_epochs(config)
-    assert f"time: about {epochs:.0f} trial-epochs with ASHA (at most 1000), 1 trials at a time" in told
+    assert f"time: about {epochs:.0f} trial-epochs with ASHA (at most 1000), 1 trial at a time" in told
     assert not (tmp_path / "sweeps").exists()
     too_many = with_values(config, {"tuning.n_trials": 10**9})
-    (problem,) = preflight(too_many, space, [prepared], tmp_path / "new").problems
+    (problem,) = preflight(too_many, space, [prepared], tmp_path / "new", this_machine()).problems
     assert "disk: about" in problem
     assert "keep fewer weights" in problem
 
@@ -109,3 +111,24 @@ def test_few_rows_are_those_of_the_data(prepared: PreparedData) -> None:
         rows = prepared.rows(split)[:n]  # type: ignore[arg-type]
         np.testing.assert_array_equal(few.values["b"][few.rows(split)], prepared.values["b"][rows])  # type: ignore[arg-type]
         assert list(few.splits.index[few.rows(split)]) == list(prepared.splits.index[rows])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("memory", "told", "refused"),
+    [
+        (None, "once for all trials", False),
+        (2.0**40, "in a node of the job", False),
+        (2.0**10, "in a node of the job", True),
+    ],
+)
+def test_memory_is_that_of_the_nodes(memory: float | None, told: str, refused: bool) -> None:
+    config = make_config({"data": {"splits": {"train": 0.6, "val": 0.2, "test": 0.2}}}, "test")
+    frames = {
+        p: pd.DataFrame(np.random.default_rng(0).normal(size=(40, 30)), map(str, range(40)), map(str, range(30)))
+        for p in ("a", "b")
+    }
+    place = Place((Node(4), Node(8, memory=memory)), "the job", here=False)
+    found = Preflight()
+    _estimate_memory(found, prepare_folds(pair_from_frames(frames), config.data), place)
+    (line,) = found.problems if refused else found.lines
+    assert told in line

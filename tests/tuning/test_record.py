@@ -93,6 +93,7 @@ def test_the_score_is_the_best_epoch_so_far():
     results = [keeper.result(report(e, v)) for e, v in enumerate([0.2, 0.5, 0.4])]
     assert [r["score"] for r in results] == [0.2, 0.5, 0.5]
     assert [r["best_epoch"] for r in results] == [0, 1, 1]
+    assert set(results[0]) == {"score", "score_sd", "best_epoch", "epoch", "last", "diverged"}, "Ray keeps every number"
     keeper = ScoreKeeper(MIN)
     assert [keeper.result(report(e, v))["score"] for e, v in enumerate([0.2, 0.5, 0.4])] == [0.8, 0.5, 0.5]
 

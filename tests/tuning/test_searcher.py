@@ -4,7 +4,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from conftest import SPACE
+from game import SPACE
 from optuna.trial import TrialState
 
 from cpivae.config.load import to_plain

@@ -23,7 +23,8 @@ from cpivae.impute import load_imputer
 from cpivae.training.folder import RunFolder
 from cpivae.training.run import fit
 from cpivae.tuning.folder import SweepFolder
-from cpivae.tuning.sweep import concurrent_trials, run_sweep, sweep_config
+from cpivae.tuning.place import this_machine
+from cpivae.tuning.sweep import run_sweep, sweep_config
 
 pytestmark = pytest.mark.slow
 
@@ -53,8 +54,9 @@ def sweep(path, space, *, say=print, resume=False, from_sweep=None, base=None, *
     data = prepare(pair_from_frames(linear_pair()), config.data)
     made = make_space(space, config, "space")
     return run_sweep(
-        config, made, lambda: [data], path, study_name="study", say=say, resume=resume, from_sweep=from_sweep
-    )
+        config, made, lambda: [data], SweepFolder(path), study_name="study", say=say, resume=resume,
+        from_sweep=from_sweep,
+    )  # fmt: skip
 
 
 RATES = {"training.learning_rate": {"loguniform": [1e-4, 1e-1]}, "model.latent_dim": {"randint": [2, 8]}}
@@ -101,7 +103,7 @@ def test_trials_share_at_most_as_many_processes_as_run_side_by_side(finished):
     # TensorBoard names its files after the process that wrote them.
     events = finished.folder.path.glob("trials/*/tensorboard_logs/events.*")
     processes = {re.search(r"\.(\d+)\.\d+$", e.name).group(1) for e in events}
-    assert 1 <= len(processes) <= concurrent_trials(finished.folder.config()) <= 2
+    assert 1 <= len(processes) <= this_machine().trials(finished.folder.config().tuning) <= 2
 
 
 def test_weights_are_kept_for_the_best_trials_only(finished):
@@ -233,7 +235,7 @@ def test_interrupted_it_keeps_what_it_has_and_ends_with_75(tmp_path):
     for platform, frame in linear_pair().items():
         frame.to_csv(tmp_path / f"{platform}.csv", index_label="SampleID")
     command = [
-        *(sys.executable, "-m", "cpivae", "tune", "--config", "default", "--search_space", "smoke"),
+        *(sys.executable, "-m", "cpivae", "tune", "--no_report", "--config", "default", "--search_space", "smoke"),
         *("--platform_a", "a.csv", "--platform_b", "b.csv", "--n_trials", "500", "--max_epochs", "30"),
     ]
     process = subprocess.Popen(

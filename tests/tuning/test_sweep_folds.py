@@ -16,6 +16,7 @@ from cpivae.data.tables import Pair, pair_from_frames
 from cpivae.export import export_run
 from cpivae.impute import load_imputer
 from cpivae.training.run import fit
+from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import read_journal
 from cpivae.tuning.sweep import SweepResult, run_sweep, sweep_config
 
@@ -62,7 +63,7 @@ def swept(serial: tuple[Pair, Path], tmp_path_factory: pytest.TempPathFactory) -
         "space",
     )
     path = tmp_path_factory.mktemp("sweeps") / "study"
-    return run_sweep(config, space, lambda: folds, path, study_name="study", say=lambda _: None), folds
+    return run_sweep(config, space, lambda: folds, SweepFolder(path), study_name="study", say=lambda _: None), folds
 
 
 def test_a_trials_score_is_the_mean_over_its_folds_with_their_sd(swept: tuple[SweepResult, Folds]) -> None:

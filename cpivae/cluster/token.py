@@ -1,0 +1,44 @@
+"""The token of a sweep's cluster, for all its machines.
+
+``python -m cpivae.cluster.token`` makes the one that ``RAY_AUTH_TOKEN_PATH`` names, where there is none yet.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from cpivae.errors import CpivaeError
+from cpivae.tuning.token import require_private
+
+
+def make_token(path: Path) -> None:
+    """Make a token, readable by the user alone; keep one that is there already.
+
+    Raises
+    ------
+    FolderError
+        One is there that others can read, or that somebody else has put there.
+    """
+    try:  # not written beside and linked, because not every shared file system has hard links
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        require_private(path)
+        return
+    with os.fdopen(handle, "w") as stream:
+        stream.write(secrets.token_hex(32))
+
+
+def main() -> None:
+    """Make the token that the environment names."""
+    try:
+        make_token(Path(os.environ["RAY_AUTH_TOKEN_PATH"]))
+    except CpivaeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_status) from None
+
+
+if __name__ == "__main__":
+    main()

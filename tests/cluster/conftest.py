@@ -1,0 +1,43 @@
+"""Clusters for tests: one that all share and leave as it is, and private ones to break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lab import LOGIN, Lab, MakeLab, why_not
+
+
+@pytest.fixture(scope="session")
+def possible() -> None:
+    """Skip where no cluster can be started."""
+    if reason := why_not():
+        pytest.skip(f"no SLURM to test with: {reason}")
+
+
+@pytest.fixture(scope="session")
+def shared_lab(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:  # noqa: ARG001
+    with Lab(tmp_path_factory.mktemp("lab"), nodes=2, gpus=2, users=("ada", "bob")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def lab(shared_lab: Lab) -> Iterator[Lab]:
+    """Return a cluster of two nodes, two GPUs each, and users ada and bob; jobs and commands end with the test."""
+    yield shared_lab
+    shared_lab.end_commands()
+    shared_lab.run(LOGIN, ["scancel", "--partition=main"])
+
+
+@pytest.fixture
+def make_lab(possible: None, tmp_path: Path) -> Iterator[MakeLab]:  # noqa: ARG001
+    """Start a private cluster: ``make_lab(nodes=3, ...)``; it ends with the test."""
+    with ExitStack() as stack:
+
+        def make(folder: str = "lab", **settings: Any) -> Lab:
+            return stack.enter_context(Lab(tmp_path / folder, **settings))
+
+        yield make

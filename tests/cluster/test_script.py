@@ -1,0 +1,187 @@
+"""The batch script as text: what it asks for, and that no value can break out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cpivae.cluster.script import Job, batch_script, options
+from cpivae.config.slurm import SlurmSettings
+
+HOSTILE = [
+    "it's",
+    'a "b"',
+    "$(touch owned)",
+    "`touch owned`",
+    "; touch owned",
+    "a\\",
+    "# no comment",
+    "Überblick/π",
+    "%j",
+]
+
+printable = st.characters(exclude_characters="/\0", exclude_categories=["Cs", "Cc", "Zl", "Zp"])
+names = st.text(printable, min_size=1, max_size=20).filter(lambda name: name not in (".", ".."))
+words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+
+
+def job(**changes: Any) -> Job:
+    asked = {k: changes.pop(k) for k in list(changes) if k in SlurmSettings.model_fields}
+    plain = Job(
+        SlurmSettings(**asked), "study", Path("/data/sweeps/study"), Path("/home/ada"), ["tune", "--resume"], "python"
+    )
+    return replace(plain, **changes)
+
+
+def directives(script: str) -> list[str]:
+    return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
+
+
+def checked(script: str, folder: Path) -> None:
+    (folder / "job.sh").write_text(script)
+    for checker in (["bash", "-n"], ["shellcheck", "--severity=warning"] if shutil.which("shellcheck") else ["true"]):
+        done = subprocess.run([*checker, str(folder / "job.sh")], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_asked_for_is_in_the_script() -> None:
+    script = batch_script(
+        job(
+            nodes=4,
+            gpus_per_node=4,
+            gpu_type="a100",
+            cpus_per_node=16,
+            mem_per_node="200G",
+            time="12:00:00",
+            partition="gpu",
+            account="lab",
+            qos="normal",
+            constraint="ib",
+            extra=["--mail-type=END"],
+            warn_minutes=10,
+            modules=["cuda/12.4"],
+            env=["conda activate cpivae"],
+        )
+    )
+    assert directives(script) == [
+        "--job-name=cpivae-study", "--output=/data/sweeps/study/cluster/job-%j.log", "--open-mode=append", "--nodes=4",
+        "--ntasks-per-node=1", "--cpus-per-task=16", "--gres=gpu:a100:4", "--mem=200G", "--time=12:00:00",
+        "--partition=gpu", "--account=lab", "--qos=normal", "--constraint=ib", "--signal=B:USR1@600", "--requeue",
+        "--no-kill", "--mail-type=END",
+    ]  # fmt: skip
+    load, hook, activate = (
+        script.index(t) for t in ("module load cuda/12.4\n", "conda shell.bash hook", "\nconda act")
+    )
+    assert load < hook < activate < script.index("-m cpivae.cluster.token")
+
+
+def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
+    told = " ".join(directives(batch_script(job())))
+    for option in ("gres", "mem", "time", "partition", "account", "qos", "constraint"):
+        assert f"--{option}=" not in told
+    assert "--no-requeue" in batch_script(job(max_requeues=0))
+
+
+def test_no_secret_is_in_the_script_and_no_other_ray_is_ended() -> None:
+    script = batch_script(job(nodes=2))
+    assert "ulimit -c 0" in script
+    assert "RAY_AUTH_TOKEN=" not in script
+    assert "ray stop" not in script
+
+
+def test_ray_is_bound_to_loopback_where_there_is_only_one_node() -> None:
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0" in batch_script(job(nodes=1))
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in batch_script(job(nodes=2))
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+@pytest.mark.parametrize("name", ["study", *HOSTILE])
+def test_a_script_is_sound_bash(name: str, nodes: int, tmp_path: Path) -> None:
+    asked = {
+        "nodes": nodes,
+        "account": name,
+        "container": ["run it", name],
+        "stage_data": nodes == 2,
+        "modules": [name],
+    }
+    checked(batch_script(job(sweep=Path("/d") / name, directory=Path("/") / name, name=name, **asked)), tmp_path)
+
+
+RECORDER = f"""#!{sys.executable}
+import json, os, sys
+with open(os.environ["RECORD"], "a") as record:
+    record.write(json.dumps([os.getcwd(), *sys.argv[1:]]) + "\\n")
+if "cpivae.cluster.node" in sys.argv:
+    with open(os.environ["CPIVAE_RAY_ADDRESS_FILE"], "w") as file:
+        file.write("10.0.0.1:6379")
+"""
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Path:
+    """A folder with an interpreter that notes how it is called, and an srun that calls what it is given."""
+    (tmp_path / "bin").mkdir()
+    programs = {"recorder": RECORDER, "srun": '#!/bin/bash\nwhile [[ $1 == -* ]]; do shift; done\nexec "$@"\n'}
+    for name, text in programs.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tmp_path
+
+
+def called(stand: Path, script: str, status: int = 0) -> list[list[str]]:
+    record = stand / "record"
+    record.write_text("")
+    (stand / "job.sh").write_text(script)
+    environment = {
+        "PATH": f"{stand / 'bin'}:{os.environ['PATH']}", "RECORD": str(record), "SLURM_JOB_ID": "7",
+        "SLURM_CPUS_PER_TASK": "2", "SLURM_JOB_NUM_NODES": "3", "PYTHONSAFEPATH": "1",
+    }  # fmt: skip
+    done = subprocess.run(["bash", "job.sh"], cwd=stand, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return [json.loads(line) for line in record.read_text().splitlines()]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names, names, st.lists(words, max_size=4))
+def test_names_and_arguments_reach_the_driver_as_they_are(
+    stand: Path, study: str, home: str, arguments: list[str]
+) -> None:
+    directory = stand / "homes" / home
+    directory.mkdir(parents=True, exist_ok=True)
+    sweep = directory / study
+    command = ["tune", *arguments]
+    script = batch_script(
+        job(name=study, sweep=sweep, directory=directory, command=command, python=str(stand / "bin" / "recorder"))
+    )
+    assert all("\n" not in option for option in options(job(name=study, sweep=sweep)))
+    calls = called(stand, script)
+    driver = next(call for call in calls if call[1:3] == ["-m", "cpivae"])
+    address = ["--resume", "--address", "10.0.0.1:6379", "--nodes", "3"]
+    assert driver == [str(directory), "-m", "cpivae", *command, *address]
+    again = next(call for call in calls if "cpivae.cluster.again" in call)
+    assert again[-4:] == [str(sweep), "0", "0", "20"]
+    assert not (sweep / "cluster" / "address-7-0").exists()
+    assert {p.name for p in directory.iterdir()} <= {study, *(p.name for p in directory.iterdir() if p.is_dir())}
+    shutil.rmtree(stand / "homes")
+
+
+def test_a_container_is_what_runs_everything(stand: Path) -> None:
+    recorder, directory = str(stand / "bin" / "recorder"), stand / "home"
+    directory.mkdir()
+    asked = {"container": [recorder, "exec", "an image.sif"], "python": "python3"}
+    calls = called(stand, batch_script(job(sweep=directory / "s", directory=directory, **asked)))
+    assert {tuple(call[1:5]) for call in calls} == {("exec", "an image.sif", "python3", "-m")}
+
+
+def test_a_folder_that_is_gone_ends_the_job_at_once(stand: Path) -> None:
+    assert called(stand, batch_script(job(directory=stand / "gone")), status=2) == []

@@ -1,0 +1,178 @@
+"""The page in a real browser: nothing is complained of, every tab is drawn, nothing is loaded from anywhere."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import Page
+from made_sweeps import HOSTILE, Made
+
+from cpivae.report.predictions import Predictions
+from cpivae.report.write import write_report
+from cpivae.tuning.folder import SweepFolder
+
+TABS = ("overview", "search", "settings", "trials", "proteins", "uncertainty", "latent", "baselines")
+
+
+@pytest.fixture(scope="session")
+def written(finished: SweepFolder, baselines: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = shutil.copytree(finished.path, tmp_path_factory.mktemp("written") / finished.path.name)
+    return write_report(SweepFolder(Path(copy)), baselines)
+
+
+def drawn(page: Page, path: Path, dark: bool = False) -> dict[str, int]:
+    """Open every tab; return how many figures each has."""
+    page.complaints.clear()
+    page.requests.clear()
+    page.open(path, dark=dark)
+    figures = {}
+    for name in TABS:
+        page.tab(name)
+        figures[name] = page.run(f"document.querySelectorAll('#panel-{name} .main-svg').length")
+    assert page.complaints == []
+    assert set(page.requests) <= {"about:blank", path.resolve().as_uri()} | {
+        r for r in page.requests if r.startswith(("blob:", "data:"))
+    }
+    return figures
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_tab_is_drawn_and_nothing_is_complained_of(page: Page, written: Path, dark: bool) -> None:
+    figures = drawn(page, written, dark)
+    assert all(figures[name] >= 1 for name in TABS if name not in ("overview", "trials"))
+    paper = page.run("getComputedStyle(document.body).backgroundColor")
+    assert (paper == "rgb(21, 24, 28)") is dark
+
+
+def test_tabs_can_be_walked_by_keyboard_and_are_named_in_the_address(page: Page, written: Path) -> None:
+    page.open(written)
+    page.run("document.getElementById('tab-overview').focus()")
+    page.press("ArrowRight")
+    assert page.run("document.activeElement.id") == "tab-search"
+    assert page.run("location.hash") == "#search"
+    assert (
+        page.run("[...document.querySelectorAll('[role=tabpanel]')].filter(p => !p.hidden).map(p => p.id).join()")
+        == "panel-search"
+    )
+    page.press("End")
+    assert page.run("document.querySelector('[aria-selected=true]').id") == "tab-baselines"
+
+
+def test_a_table_is_sorted_by_a_click_and_saved_whole(page: Page, written: Path, tmp_path: Path) -> None:
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    page.open(written)
+    page.tab("trials")
+    first = "document.querySelector('[data-table=trials] tbody tr td').textContent"
+    assert page.run(first) == "0"
+    click = "document.querySelector('[data-table=trials] th button').click()"
+    page.run(click)
+    page.run(click)
+    assert page.run(first) == "14"
+    page.run("document.querySelector('[data-csv=trials]').click()")
+    until = time.monotonic() + 10
+    while not (saved := tmp_path / "trials.csv").is_file():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    table = pd.read_csv(saved)
+    assert len(table) == 15
+    assert table["error"].dropna().iloc[-1] == "ValueError: <b>bold</b> </script>"
+
+
+def test_names_that_a_spreadsheet_takes_for_formulas_are_saved_as_they_are_and_warned_of(
+    page: Page, written: Path, tmp_path: Path
+) -> None:
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    page.open(written)
+    page.tab("proteins")
+    page.run("document.querySelector('[data-csv=proteins_b]').click()")
+    until = time.monotonic() + 10
+    while not (saved := tmp_path / "proteins_b.csv").is_file():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert set(HOSTILE) < set(pd.read_csv(saved)["protein"])
+    warned = (
+        "[...document.querySelectorAll('.formulas')].map(p => p.parentElement.querySelector('[data-csv]').dataset.csv)"
+    )
+    assert page.run(warned) == ["proteins_a", "proteins_b", "verdicts"]  # whose heading has every protein, too
+
+
+def test_a_protein_is_searched_for_found_and_drawn_whatever_its_name(
+    page: Page, written: Path, finished: SweepFolder, predictions: Predictions
+) -> None:
+    page.complaints.clear()
+    page.open(written)
+    page.tab("proteins")
+    table = pd.read_csv(finished.path.parent / "b.csv", index_col=0)
+    splits = pd.read_csv(written.parent / "trials" / "trial_00000" / "splits.csv", index_col=0)["split"]
+    measured = table.loc[splits.index[splits == "val"]]
+    for name in HOSTILE:
+        page.run("document.getElementById('find').focus()")
+        page.type(name)
+        page.wait("document.querySelectorAll('#found [role=option]').length === 2")  # it is on both platforms
+        page.press("ArrowDown")
+        page.press("Enter")
+        assert page.run("document.querySelector('.protein-title').textContent") == f"{name} of B, predicted from A"
+        assert page.run("document.querySelector('#found').hidden")
+        x, y = page.run("(f => [f[1].x, f[1].y])(document.querySelector('#protein .figure').data)")
+        expected = measured[name].dropna()
+        assert sorted(x) == pytest.approx(sorted(expected), abs=(expected.max() - expected.min()) / 254)
+        column = predictions.names["b"].index(name)
+        predicted = predictions.predicted["b"][~np.isnan(predictions.measured["b"][:, column]), column]
+        assert y == pytest.approx(predicted, abs=np.ptp(predictions.predicted["b"][:, column]) / 254)
+        assert page.run("document.querySelector('#protein .xtitle').textContent") == f"measured {name}"
+        page.run("document.getElementById('find').blur()")
+    assert page.run("document.querySelectorAll('img, iframe, script[src], b').length") == 0
+    assert page.complaints == []
+
+
+def test_a_protein_that_is_not_there_is_not_found(page: Page, written: Path) -> None:
+    page.open(written)
+    page.tab("proteins")
+    page.run("document.getElementById('find').focus()")
+    page.type("no such protein")
+    page.wait("document.querySelector('#found').textContent.includes('No protein has that in its name')")
+
+
+def test_a_protein_in_a_table_is_drawn_by_a_click(page: Page, written: Path) -> None:
+    page.open(written)
+    page.tab("proteins")
+    worst = "document.querySelector('[data-table=proteins_a][data-last] tbody button')"
+    page.run(f"{worst}.click()")
+    name = page.run(f"{worst}.textContent")
+    assert page.run("document.querySelector('.protein-title').textContent") == f"{name} of A, predicted from B"
+
+
+def test_figures_take_the_colours_of_a_theme_that_changes(page: Page, written: Path) -> None:
+    page.open(written)
+    page.tab("search")
+    ink = "getComputedStyle(document.querySelector('#panel-search .xtitle')).fill"
+    assert page.run(ink) == "rgb(29, 33, 37)"
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    page.wait(f"{ink} === 'rgb(230, 228, 224)'")
+
+
+def test_a_sweep_that_has_only_begun_has_a_page_that_says_so(page: Page, make: Callable[..., Made]) -> None:
+    made = make()
+    figures = drawn(page, write_report(made.folder))
+    assert set(figures.values()) == {0}
+    assert "No trial has a score yet" in page.run("document.getElementById('panel-overview').textContent")
+
+
+def test_a_sweep_that_is_being_written_to_can_be_reported_on(page: Page, make: Callable[..., Made]) -> None:
+    made = make()
+    made.told({}, [0.1, 0.2], "complete")
+    made.told({"model.latent_dim": 3}, [0.3], "running")
+    with made.folder.journal.open("ab") as stream:
+        stream.write(b'{"time": 1, "event": "epo')  # half a line
+    figures = drawn(page, write_report(made.folder))
+    assert figures["search"] >= 1
+    assert "1 of 30 trials have ended" in page.run("document.querySelector('header').textContent")
+    overview = page.run("document.getElementById('panel-overview').textContent")
+    assert "Nothing was better than the base config so far (0.2000)." in overview
+    assert "cpivae confirm" not in overview
