@@ -75,7 +75,8 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{model}, {cpus()} cores usable; Python {platform.python_version()}, torch {torch.__version__}"
+    gpus = "".join(f", {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))
+    return f"{model}, {cpus()} cores usable{gpus}; Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def spread(values: Sequence[float], unit: str = "") -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from common import FEATURES_A, FEATURES_B, N_TRAIN, N_VAL, machine, settings, spread, synthetic_data
 
@@ -49,9 +50,10 @@ class BareLoop:
 
     def __init__(self, config: Config, data: PreparedData) -> None:
         self.settings, self.weights = config.training, config.term_weights()
+        self.device = torch.device("cuda" if config.hardware.accelerator == "gpu" else "cpu")
         (self.replica,) = build_module(config, [data]).each()  # for its seeds: both loops draw the same numbers
-        self.model = self.replica.model
-        self.std = {p: torch.from_numpy(q.affine().scale) for p, q in data.preprocessors.items()}
+        self.model = self.replica.model.to(self.device)
+        self.std = {p: torch.from_numpy(q.affine().scale).to(self.device) for p, q in data.preprocessors.items()}
         self.dataset = PairedRows(data)
         size, seed = self.settings.batch_size, self.settings.seed
         self.train_rows = BatchRows(data.rows("train"), size, shuffle=True, seed=seed)
@@ -66,7 +68,7 @@ class BareLoop:
         self.model.train()
         for index, rows in enumerate(self.train_rows):
             self.replica.draw_afresh(number + 1, index, 0)
-            batch = self.dataset[rows]
+            batch = self._fetched(rows)
             std = self.settings.data_augmentation.gaussian_noise_std
             batch = batch._replace(inputs={p: x + std * torch.randn_like(x) for p, x in batch.inputs.items()})
             self.optimizer.zero_grad()
@@ -75,6 +77,10 @@ class BareLoop:
             self.optimizer.step()
         self.schedule.step()
         return self._validate()
+
+    def _fetched(self, rows: npt.NDArray[np.int64]) -> Batch:
+        batch = self.dataset[rows]
+        return Batch(*({p: table.to(self.device) for p, table in tables.items()} for tables in batch))
 
     def _loss(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         return sum(self.weights[name] * value for name, value in terms.items())
@@ -86,9 +92,9 @@ class BareLoop:
     @torch.inference_mode()
     def _validate(self) -> dict[str, float]:
         self.model.eval()
-        batches = [self.dataset[rows] for rows in self.val_rows]
+        batches = [self._fetched(rows) for rows in self.val_rows]
         losses = torch.stack([self._evaluated(batch, index) for index, batch in enumerate(batches)])
-        sizes = torch.tensor([len(batch.targets["a"]) for batch in batches])
+        sizes = torch.tensor([len(batch.targets["a"]) for batch in batches], device=self.device)
         scores = {"val_total_loss": float((losses * sizes).sum() / sizes.sum())}
         for source, target in DIRECTIONS:
             predicted = torch.cat([self.model.impute(batch.inputs[source], source, target) for batch in batches])
@@ -135,6 +141,8 @@ class Alternation:
 
 def clocks() -> tuple[float, float]:
     """Read the wall clock and this process's CPU clock, which other programs on the machine disturb less."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # what a GPU still has to do belongs to the one who asked for it
     return time.perf_counter(), time.process_time()
 
 
@@ -160,8 +168,10 @@ def in_ray_trial(config: Config, data: PreparedData, folder: Path) -> None:
         run_rounds(config, data, folder, tune.report)
 
     run_config = tune.RunConfig(name="ray", storage_path=str(folder), verbose=0)
+    resources = {"cpu": 1, "gpu": int(config.hardware.accelerator == "gpu")}
     with local_ray(data.nbytes):
-        results = tune.Tuner(tune.with_parameters(trainable, data=data), run_config=run_config).fit()
+        trial = tune.with_resources(tune.with_parameters(trainable, data=data), resources)
+        results = tune.Tuner(trial, run_config=run_config).fit()
         if results.errors:
             raise results.errors[0]
 
@@ -185,15 +195,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=30, help="rounds, of which the first few are left out")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of either loop; a trial has one by default")
+    parser.add_argument("--accelerator", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--skip_ray", action="store_true", help="only the trial without Ray")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, under a minute")
     options = parser.parse_args()
     epochs = WARM_UP + 3 if options.quick else options.epochs
-    values = {"training.max_epochs": epochs, "hardware.threads": options.threads}
+    values = {
+        "training.max_epochs": epochs,
+        "hardware.threads": options.threads,
+        "hardware.accelerator": options.accelerator,
+    }
     config = settings(N_TRAIN, N_VAL, values)
     data = synthetic_data(config, N_TRAIN + N_VAL, {"a": FEATURES_A, "b": FEATURES_B})
     print(machine())
-    print(f"{N_TRAIN} + {N_VAL} rows x {FEATURES_A} / {FEATURES_B} features, {options.threads} thread(s)")
+    size = f"{N_TRAIN} + {N_VAL} rows x {FEATURES_A} / {FEATURES_B} features"
+    print(f"{size}, {options.threads} thread(s), {options.accelerator}")
     print(f"{'median epoch':<25} {'trial':>9} {'bare':>9}   {'trial / bare':<24} bare / bare (noise)")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,9 +38,12 @@ class GpuTime(pl.Callback):
     def _stop(self, stage: str, n_batches: int) -> None:
         _wait_for_gpu()
         self.profiler.stop()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that a next cycle would clear the events; there is none
+            events = self.profiler.events()
         spans = [
             (event.time_range.start, event.time_range.end)
-            for event in self.profiler.events()
+            for event in events
             # An annotation, such as an optimiser's step, spans the gaps between its kernels as well.
             if event.device_type.name == "CUDA" and not getattr(event, "is_user_annotation", False)
         ]

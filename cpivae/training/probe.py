@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
@@ -22,6 +22,7 @@ import torch
 
 from cpivae.config.load import make_config, to_plain
 from cpivae.config.schema import Config
+from cpivae.data.module import bytes_on_gpu
 from cpivae.data.prepare import Folds
 from cpivae.training.busy import GpuTime
 from cpivae.training.hardware import resolve_hardware
@@ -48,6 +49,10 @@ class Probe:
     busy: float = 0.0
     """Share of an epoch in which the GPU computes; 0 where it was not measured."""
 
+    def with_tables(self, folds: Folds) -> Probe:
+        """Return it with all rows in the memory of the GPU, for one that was made with a few of them."""
+        return replace(self, peak_bytes=self.peak_bytes + bytes_on_gpu(folds, self.device_bytes))
+
 
 def probe(configs: Sequence[Config], folds: Folds, *, busy: bool = False) -> list[Probe]:
     """Try configurations, one after the other, in a process of their own; ``busy``: see how busy they keep a GPU.
@@ -62,7 +67,7 @@ def probe(configs: Sequence[Config], folds: Folds, *, busy: bool = False) -> lis
             few = [data.few({"train": BATCHES * size, "val": size}) for data in folds]
             batches = {split: ceil(len(folds[0].rows(split)) / size) for split in ("train", "val")}
             try:
-                found.append(pool.submit(_probe, to_plain(config), few, batches, busy).result())
+                found.append(pool.submit(_probe, to_plain(config), few, batches, busy).result().with_tables(folds))
             except BrokenProcessPool:
                 why = f"as happens when the machine's memory is full, or after {MINUTES} minutes"
                 return [*found, Probe(f"its process was ended, {why}")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,10 @@ def importance(study: optuna.Study) -> dict[str, float]:
     n = n_complete(study)
     if n < MIN_COMPLETE or not _tell_apart(study, n_good(n)):
         return {}
-    return optuna.importance.get_param_importances(study, evaluator=_evaluator(n))
+    with warnings.catch_warnings():
+        # A setting under a condition may have been tried once; the report says on how many trials all rests.
+        warnings.simplefilter("ignore", UserWarning)
+        return optuna.importance.get_param_importances(study, evaluator=_evaluator(n))
 
 
 def _tell_apart(study: optuna.Study, n: int) -> bool:
@@ -102,7 +106,9 @@ def _tell_apart(study: optuna.Study, n: int) -> bool:
 def importance_plot(study: optuna.Study, metric: str, names: Sequence[str]) -> dict[str, Any]:
     """Return Optuna's plot of the :func:`importance` of these settings as plain data."""
     plot = optuna.visualization.plot_param_importances
-    return _plain(plot(study, evaluator=_evaluator(n_complete(study)), params=list(names), target_name=metric))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # as in importance
+        return _plain(plot(study, evaluator=_evaluator(n_complete(study)), params=list(names), target_name=metric))
 
 
 def parallel_plot(study: optuna.Study, metric: str, names: Iterable[str]) -> dict[str, Any]:

@@ -72,6 +72,20 @@ def test_a_package_that_is_too_old_is_named_with_what_to_install(installed: Call
     }
 
 
+def test_a_copy_that_is_not_installed_is_told_from_one_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = software.metadata.version
+
+    def version(name: str) -> str:
+        if name == "cpivae":
+            raise software.metadata.PackageNotFoundError(name)
+        return here(name)
+
+    monkeypatch.setattr(software.metadata, "version", version)
+    (of_python,), (of_packages,) = software.python(), software.packages()
+    assert of_python.level == "note"
+    assert (of_packages.level, of_packages.advice) == ("WRONG", "in its folder: pip install -e .")
+
+
 def test_a_second_lightning_is_noted(installed: Callable[[str, str], None]) -> None:
     assert [f.level for f in software.lightning()] == ["ok"]
     installed("lightning", "2.5.1")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpivae.batch import Batch
-from cpivae.data.module import BatchRows, PairedRows, PairModule
+from cpivae.data.module import BatchRows, PairedRows, PairModule, bytes_on_gpu
 from cpivae.data.prepare import PreparedData
 
 rows_of = st.integers(1, 300).map(lambda n: np.random.default_rng(n).permutation(1000)[:n])
@@ -173,3 +173,10 @@ def test_both_platforms_of_a_batch_are_the_same_samples(prepared: PreparedData) 
     for (batch,) in PairModule([prepared], batch_size=32, seeds=[1]).train_dataloader():
         rows = [number[row.tobytes()] for row in batch.targets["a"].numpy()]
         np.testing.assert_array_equal(batch.targets["b"].numpy(), prepared.values["b"][rows])
+
+
+def test_tables_are_brought_to_a_gpu_with_room_for_many_of_them(prepared: PreparedData) -> None:
+    assert bytes_on_gpu([prepared], 32 * prepared.nbytes) == prepared.nbytes
+    assert bytes_on_gpu([prepared, prepared], 64 * prepared.nbytes) == 2 * prepared.nbytes
+    assert bytes_on_gpu([prepared, prepared], 64 * prepared.nbytes - 64) == 0
+    assert bytes_on_gpu([prepared], 0) == 0

@@ -28,8 +28,11 @@ SEEN = "FAULTY_VARIANT_SEEN"
 class FaultySettings(ToySettings):
     """Settings of faulty_variant."""
 
-    fault: Literal["none", "nan", "memory", "memory_once", "hang", "hang_in_c", "error", "exit"] = "none"
-    """What goes wrong in the second epoch; memory_once and exit do so at the first attempt only."""
+    fault: Literal[
+        "none", "nan", "memory", "memory_once", "hang", "hang_in_c", "error", "exit", "large", "too_large"
+    ] = "none"
+    """What goes wrong in the second epoch; memory_once and exit do so at the first attempt only.  One that
+    is large has room on a GPU of its own but not beside another one; what is too large has none anywhere."""
 
 
 def build(
@@ -56,6 +59,8 @@ def _goes_wrong(fault: str) -> Objective:
             return {"reconstruction": torch.nan * seen.latents["a"].z.sum()}
         if fault == "memory" or (fault == "memory_once" and _is_new(fault)):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        if fault in ("large", "too_large"):
+            fill_gpu(0.6 if fault == "large" else 1.2)
         if fault == "hang":
             hang()
         if fault == "hang_in_c":
@@ -75,6 +80,17 @@ def _is_new(fault: str) -> bool:
     new = not marker.exists()
     marker.touch()
     return new
+
+
+def fill_gpu(share: float) -> None:
+    """Hold a share of the GPU's memory for long enough that a trial beside this one wants it too."""
+    import torch
+
+    _, total = torch.cuda.mem_get_info()
+    held = torch.empty(int(share * total), dtype=torch.uint8, device="cuda")
+    time.sleep(4)
+    del held
+    torch.cuda.empty_cache()
 
 
 def hang() -> None:

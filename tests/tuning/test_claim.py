@@ -37,9 +37,10 @@ def other(folder: MirroredFolder) -> MirroredFolder:
 
 
 def files(bucket: Path) -> dict[str, str]:
-    """Return what is in the bucket, but for who runs the sweep."""
+    """Return what is in the bucket, but for who runs the sweep and what is on its way."""
     found = {p.relative_to(bucket).as_posix(): p for p in bucket.rglob("*") if p.is_file()}
-    return {name: path.read_text() for name, path in found.items() if path.name != claim.FILE}
+    ours = {name: path for name, path in found.items() if path.name != claim.FILE and path.suffix != ".part"}
+    return {name: path.read_text() for name, path in ours.items()}
 
 
 def until(arrived: Callable[[], bool], process: subprocess.Popen[str] | None = None, timeout: float = 10) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import torch
 
 from cpivae.cli.main import main
 from cpivae.names import Goal
@@ -247,6 +248,31 @@ def test_three_trials_in_a_row_with_one_error_end_the_sweep_and_it_is_told_once(
     ended = Counter(e["trial"] for e in read_journal(place / "given_up" / "journal.jsonl") if e["event"] == "ended")
     assert ended == Counter(range(3))
     assert [(r.state, r.failure, r.error) for r in records] == [FAILED["error"]] * 3
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_trials_that_fill_a_gpu_together_run_alone_and_one_that_fills_it_alone_has_failed(place: Path) -> None:
+    """The GPU's own allocator refuses, and so its own words have to be understood."""
+    space = "model.fault: {choice: [large, too_large]}\nmodel.wobble: {uniform: [0.0, 0.5]}\n"
+    done = tune(
+        *(place, "filled", space, "--n_trials", 9, "--gpus_per_trial", 0.5, "--cpus_per_trial", 1),
+        *("--seed", 1, "--set", "tuning.sampler=random", "--set", "hardware.accelerator=gpu"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = SweepFolder.open(place / "filled")
+    again = {e["trial"] for e in read_journal(folder.journal) if e["event"] == "out_of_memory"}
+    large, too_large = (
+        [r for r in folder.records() if r.values.get("model.fault") == f] for f in ("large", "too_large")
+    )
+    assert large
+    assert too_large
+    assert {(r.state, r.failure) for r in large} == {("complete", "")}
+    assert again & {r.number for r in large}, "two of them were beside each other"
+    assert {(r.state, r.failure) for r in too_large} == {("failed", "out_of_memory")}
+    assert again >= {r.number for r in too_large}
+    assert all("CUDA out of memory" in r.error for r in too_large)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,11 @@ _SECONDS = 20
 
 def python() -> Iterator[Finding]:
     """Compare the interpreter with what the package asks for."""
-    needed, here = metadata.metadata("cpivae")["Requires-Python"], platform.python_version()
+    here = platform.python_version()
+    if _version("cpivae") is None:
+        yield Finding("note", f"Python {here}; cpivae is run from its folder, without being installed")
+        return
+    needed = metadata.metadata("cpivae")["Requires-Python"]
     if SpecifierSet(needed).contains(here, prereleases=True):
         yield Finding("ok", f"Python {here}; {needed} is needed")
     else:
@@ -30,6 +34,11 @@ def python() -> Iterator[Finding]:
 
 def packages() -> Iterator[Finding]:
     """Compare the installed packages with the requirements of cpivae, and with those of the extras they name."""
+    if _version("cpivae") is None:
+        yield Finding(
+            "WRONG", "cpivae is not installed, so what it needs is not known here", "in its folder: pip install -e ."
+        )
+        return
     needed = list(_needed("cpivae"))
     for requirement in list(needed):
         if requirement.extras and _version(requirement.name):
