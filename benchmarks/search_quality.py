@@ -1,6 +1,6 @@
 """What does the search find for its epochs, and what do ASHA and honest trial states add to it?
 
-    python benchmarks/search_quality.py --data FOLDER [--seeds 5] [--epochs 1500] [--results results.csv]
+    python benchmarks/search_quality.py --data FOLDER [--methods NAME ...] [--seeds 5] [--epochs 1500]
 
 FOLDER holds platform_a.csv and platform_b.csv.  Five sweeps over the shipped joint_vae space, without its linear skip
 (with it every method is at ridge regression after a trial or two, and there is little left to find), spend the same
@@ -16,7 +16,7 @@ number of epochs, for every seed:
 Everything else is the same: the program's own engine, the base config as trial 0, two trials at a time, early stopping
 inside a trial.  The data are always split in the same way.  A score is the best epoch's val_cross_a_corr_mean, and
 "best so far" counts every epoch that was reported.  Results go to a file, and a run that is started
-again goes on there.
+again, for other methods too, goes on there.
 """
 
 from __future__ import annotations
@@ -114,22 +114,25 @@ def report(results: pd.DataFrame, epochs: int) -> None:
     results = results[results["epoch"] <= epochs]
     table = results.pivot(index=["method", "seed"], columns="epoch", values="best").ffill(axis=1)
     columns = [int(np.ceil(share * epochs)) for share in SHARES]
+    known = [method for method in METHODS if method in table.index]
     print(f"best score after so many epochs, mean and sd over {results['seed'].nunique()} seeds")
     print(f"{'':<26}" + "".join(f"{c:>16}" for c in columns))
-    for method in METHODS:
+    for method in known:
         scores = table.loc[method][columns]
         cells = [f"{m:.4f} ({s:.4f})" for m, s in zip(scores.mean(), scores.std(ddof=1), strict=True)]
         print(f"{method:<26}" + "".join(f"{cell:>16}" for cell in cells))
+    if "tpe" not in known:
+        return
     final = table.loc["tpe"][epochs]
     print(f"\nshare of the epochs after which the final score of tpe is reached, by seed (never: {np.inf})")
-    for method in METHODS:
+    for method in known:
         rows = table.loc[method].iterrows()
         reached = [(row >= final[seed]).idxmax() if row.max() >= final[seed] else np.inf for seed, row in rows]
         shares = [float(r) / epochs for r in reached]
         print(f"{method:<26} median {np.median(shares):.2f}   {'  '.join(f'{s:.2f}' for s in shares)}")
     mean_final = final.mean()
     print(f"\nshare of the epochs after which the mean over seeds is where that of tpe ends ({mean_final:.4f})")
-    for method in METHODS:
+    for method in known:
         mean = table.loc[method].mean()
         share = f"{float((mean >= mean_final).idxmax()) / epochs:.2f}" if mean.max() >= mean_final else "never"
         print(f"{method:<26} {share}")
@@ -138,6 +141,7 @@ def report(results: pd.DataFrame, epochs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=1500, help="that each sweep spends")
     parser.add_argument("--results", type=Path, default=Path("search_quality.csv"))
@@ -146,7 +150,7 @@ def main() -> None:
     Epochs.budget = options.epochs
     done = pd.read_csv(options.results) if options.results.is_file() else pd.DataFrame(columns=["method", "seed"])
     for seed in range(options.seeds):
-        for method in METHODS:
+        for method in options.methods:
             if ((done["method"] == method) & (done["seed"] == seed)).any():
                 continue
             started = time.monotonic()

@@ -99,9 +99,13 @@ def tune(
     config: str = "default",
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
+    report: bool = True,
+    quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> SweepResult:
     """Search for the best settings on this machine; leave the sweep folder ``output_dir``, the best model in ``best/``.
+
+    Nothing is tried beforehand, as ``cpivae tune`` does: ``cpivae check`` is for that.
 
     Parameters
     ----------
@@ -113,8 +117,12 @@ def tune(
         What to vary: a YAML file, or a shipped one's name.
     n_trials
         Settings to try; by default ``tuning.n_trials``.
+    report
+        Write ``report.html`` at the end.
+    quiet
+        Leave out the line per trial.
     say
-        Hears what the command would print; a line per trial is printed in any case.
+        Hears what else the command would print.
 
     Returns
     -------
@@ -128,6 +136,7 @@ def tune(
     """
     from cpivae.config.space import load_space
     from cpivae.export import replace_bundle
+    from cpivae.report.write import try_report
     from cpivae.tuning.folder import SweepFolder
     from cpivae.tuning.sweep import run_sweep, sweep_config
 
@@ -141,10 +150,14 @@ def tune(
         study_name=Path(output_dir).name,
         resume=resume,
         say=say,
+        quiet=quiet,
     )
     folder = result.folder
-    for note in replace_bundle(folder.again(result.best), folder.best_bundle, folder.confirmation()):
+    again = folder.again(result.best)
+    for note in replace_bundle(again, folder.best_bundle, folder.confirmation()):
         say(note)
+    if report:
+        say(try_report(folder, again))
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,15 +75,21 @@ def test_a_bundle_imputes_a_frame_and_tells_its_platform(tables: dict[str, pd.Da
 
 
 @pytest.mark.slow
-def test_a_sweep_from_tables_in_memory(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+def test_a_sweep_from_tables_in_memory(
+    tables: dict[str, pd.DataFrame], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     told: list[str] = []
     settings = {**SETTINGS, "tuning.max_epochs": 4}
     result = cpivae.tune(tables["a"], tables["b"], tmp_path / "sweep", n_trials=3, settings=settings, say=told.append)
     assert len(result.records) == 3
-    assert told
+    assert told[-1] == f"  report    {tmp_path / 'sweep' / 'report.html'}"
+    assert "of at most" in (tmp_path / "sweep" / "report.html").read_text()
+    assert "trial    2" in capfd.readouterr().out
     predicted = cpivae.load_bundle(result.folder.best_bundle).impute(tables["a"])
     assert predicted.shape == tables["b"].shape
-    more = cpivae.tune(tables["a"], tables["b"], tmp_path / "sweep", n_trials=4, settings=settings, resume=True)
+    how: dict[str, Any] = {"settings": settings, "resume": True, "quiet": True, "report": False, "say": told.append}
+    more = cpivae.tune(tables["a"], tables["b"], tmp_path / "sweep", n_trials=4, **how)
+    assert capfd.readouterr().out == ""
     assert len(more.records) == 4
     assert [r.score for r in more.records[:3]] == [r.score for r in result.records]
 

@@ -74,6 +74,12 @@ def test_checking_settings_needs_no_networks(tmp_path: Path) -> None:
     assert {"torch", "ray", "optuna", "pytorch_lightning", "pandas", "sklearn"} & set(loaded) == set()
 
 
+def test_a_job_that_is_out_of_time_does_not_wait_for_networks(tmp_path: Path) -> None:
+    code = "import sys, cpivae.cluster.again; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    assert {"torch", "ray", "optuna", "pytorch_lightning", "sklearn"} & set(run_python(code, tmp_path).split()) == set()
+
+
+@pytest.mark.slow
 def test_importing_every_module_makes_no_files_and_prints_nothing(tmp_path: Path) -> None:
     modules = [m.name for m in pkgutil.walk_packages(cpivae.__path__, "cpivae.") if not m.name.endswith("__main__")]
     assert len(modules) >= 50

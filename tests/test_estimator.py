@@ -71,6 +71,7 @@ def test_the_same_state_the_same_values_and_another_state_others() -> None:
     assert not np.allclose(first, other)
 
 
+@pytest.mark.slow
 def test_it_is_found_again_in_another_process(tmp_path: Path) -> None:
     source, target = tables()
     imputer = CrossPlatformImputer(settings=QUICK, random_state=1).fit(source, target)

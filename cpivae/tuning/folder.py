@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cpivae.config.load import make_config, to_plain, to_yaml, with_values
 from cpivae.config.schema import Config
@@ -16,12 +16,13 @@ from cpivae.config.yaml import dump_yaml, read_yaml_mapping
 from cpivae.errors import ConfigError, FolderError
 from cpivae.files import require_new_folder, write_text
 from cpivae.names import Goal, RunFiles
-from cpivae.training.again import Again, prepare_again
-from cpivae.training.folder import RunFolder
-from cpivae.training.resume import has_whole_state
 from cpivae.tuning.causes import cause_of
 from cpivae.tuning.record import Failure, TrialRecord, best_of, ended, ranked, read_trials, trial_name, write_trials
 from cpivae.tuning.same import what_differs
+
+if TYPE_CHECKING:  # torch, which a job that only asks what a sweep has done would wait seconds for
+    from cpivae.training.again import Again
+    from cpivae.training.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,9 @@ class SweepFolder:
 
     def set_aside(self, number: int) -> RunFolder | None:
         """Make way for a trial's run folder; return an interrupted run that it can go on from, if there is one."""
+        from cpivae.training.folder import RunFolder
+        from cpivae.training.resume import has_whole_state
+
         current, aside = self.trials / trial_name(number), self.trials / f".{trial_name(number)}"
         # A trial that was interrupted soon after it had been continued goes on from what it was continued from.
         if has_whole_state(RunFolder(current)):
@@ -183,10 +187,14 @@ class SweepFolder:
 
     def trial(self, record: TrialRecord) -> RunFolder:
         """Return a trial's run folder."""
+        from cpivae.training.folder import RunFolder
+
         return RunFolder(self.trials / record.folder)
 
     def again(self, record: TrialRecord) -> Again:
         """Return a trial to look at again, with the tables where the sweep has read them last."""
+        from cpivae.training.again import Again, prepare_again
+
         run = self.trial(record)
         return Again(run, lambda: prepare_again(run, read_yaml_mapping(self.settings_file).get("data")))
 

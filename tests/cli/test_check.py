@@ -134,6 +134,7 @@ def test_a_check_that_is_killed_leaves_no_process(place: Path) -> None:
     assert alive == []
 
 
+@pytest.mark.slow
 def test_all_problems_come_at_once_each_in_a_line(place: Path) -> None:
     (place / "space.yaml").write_text("model.latent_dm: {choice: [2, 8]}\ntraining.learning_rate: {uniform: [2, 1]}\n")
     (place / "outputs_tune" / "joint_vae_study").mkdir(parents=True)
@@ -153,6 +154,7 @@ def test_all_problems_come_at_once_each_in_a_line(place: Path) -> None:
         assert any(expected in line for line in lines), expected
 
 
+@pytest.mark.slow
 def test_options_of_the_other_command_are_refused(place: Path) -> None:
     done = cpivae(place, "check", *FAILING, "--replicas", 3)
     assert (done.returncode, "--replicas belong to cpivae train" in done.stderr) == (2, True)
@@ -161,12 +163,14 @@ def test_options_of_the_other_command_are_refused(place: Path) -> None:
     assert "--n_trials, --folds belong to a sweep" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_older_sweep_that_is_none_is_told(place: Path) -> None:
     done = cpivae(place, "check", *FAILING, "--no_check", "--from_sweep", "older")
     assert done.returncode == 2
     assert "older is not a sweep folder" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_table_is_looked_at_even_if_the_settings_cannot_be_read(place: Path) -> None:
     done = cpivae(place, "check", *FAILING[:-1], "nope.csv", "--set", "model.latent_dm=3")
     assert done.returncode == 2

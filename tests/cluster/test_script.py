@@ -151,6 +151,7 @@ def called(stand: Path, script: str, status: int = 0) -> list[list[str]]:
     return [json.loads(line) for line in record.read_text().splitlines()]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names, names, st.lists(words, max_size=4))
 def test_names_and_arguments_reach_the_driver_as_they_are(

@@ -390,6 +390,7 @@ AGREEING: Tree = {
 """The same range under two conditions that may hold at once."""
 
 
+@pytest.mark.slow
 @example(tree=KEYS, seed=0)
 @example(tree=DEEP, seed=0)
 @example(tree=AGREEING, seed=0)

@@ -43,6 +43,7 @@ def test_a_model_is_counted_as_it_is_built(variant: str) -> None:
     assert sizes_of(None, many, WIDTHS).largest.numbers == 6 * numbers(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_no_suggestion_is_smaller_than_the_smallest_or_larger_than_the_largest(name: str) -> None:
     base = name if name in variant_names() else "default"

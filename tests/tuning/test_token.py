@@ -82,6 +82,7 @@ def test_one_that_ray_does_not_use_is_let_alone(home: Path, monkeypatch: pytest.
     make_private_token()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["tune", "check"])
 @pytest.mark.parametrize("there", [True, False])
 def test_a_sweep_says_so_before_anything_starts(
