@@ -154,24 +154,6 @@ class SweepFolder:
         """Have the files of a trial in a folder of the machine that trains it."""
         yield AtHand(self, linear_maps_in=self.path)
 
-    def set_aside(self, number: int) -> RunFolder | None:
-        """Make way for a trial's run folder; return an interrupted run that it can go on from, if there is one."""
-        from cpivae.training.folder import RunFolder
-        from cpivae.training.resume import has_whole_state
-
-        current, aside = self.trials / trial_name(number), self.trials / f".{trial_name(number)}"
-        # A trial that was interrupted soon after it had been continued goes on from what it was continued from.
-        if has_whole_state(RunFolder(current)):
-            shutil.rmtree(aside, ignore_errors=True)
-            current.rename(aside)
-        elif current.is_dir():
-            shutil.rmtree(current)
-        earlier = RunFolder(aside)
-        if has_whole_state(earlier):
-            return earlier
-        shutil.rmtree(aside, ignore_errors=True)
-        return None
-
     def clear_state(self, record: TrialRecord) -> None:
         """Remove what only a trial that is to be continued needs."""
         shutil.rmtree(self.trials / f".{record.folder}", ignore_errors=True)

@@ -20,6 +20,7 @@ from cpivae.tuning.causes import described
 from cpivae.tuning.folder import AtHand, SweepFolder
 from cpivae.tuning.record import trial_name
 from cpivae.tuning.reporting import ScoreKeeper
+from cpivae.tuning.unfinished import set_aside
 from cpivae.tuning.watch import Watch, watched
 
 
@@ -57,7 +58,7 @@ def _run(
 ) -> None:
     number = proposed["number"]
     config = with_values(task.config, proposed["values"] | {"training.seed": proposed["seed"]}, "the trial's settings")
-    earlier = files.folder.set_aside(number)
+    earlier = set_aside(files.folder, number)
 
     def report(result: dict[str, Any]) -> None:
         with watch.held():  # the network or Ray may be busy with something else
