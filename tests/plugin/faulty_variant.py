@@ -48,10 +48,10 @@ def _goes_wrong(fault: str) -> Objective:
     """Return an objective that goes wrong in training once there has been a validation: in the second epoch."""
     import torch
 
-    validated = False
+    validated = filled = False
 
     def terms(seen: Explained) -> dict[str, Tensor]:
-        nonlocal validated
+        nonlocal validated, filled
         validated |= not torch.is_grad_enabled()
         if not (validated and torch.is_grad_enabled()):
             return {}
@@ -59,7 +59,8 @@ def _goes_wrong(fault: str) -> Objective:
             return {"reconstruction": torch.nan * seen.latents["a"].z.sum()}
         if fault == "memory" or (fault == "memory_once" and _is_new(fault)):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        if fault in ("large", "too_large"):
+        if fault in ("large", "too_large") and not filled:
+            filled = True
             fill_gpu(0.6 if fault == "large" else 1.2)
         if fault == "hang":
             hang()
@@ -88,7 +89,7 @@ def fill_gpu(share: float) -> None:
 
     _, total = torch.cuda.mem_get_info()
     held = torch.empty(int(share * total), dtype=torch.uint8, device="cuda")
-    time.sleep(4)
+    time.sleep(3)
     del held
     torch.cuda.empty_cache()
 
