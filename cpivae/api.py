@@ -105,7 +105,7 @@ def tune(
 ) -> SweepResult:
     """Search for the best settings on this machine; leave the sweep folder ``output_dir``, the best model in ``best/``.
 
-    Nothing is tried beforehand, as ``cpivae tune`` does: ``cpivae check`` is for that.
+    Unlike ``cpivae tune`` it tries no configuration beforehand; ``cpivae check`` does.
 
     Parameters
     ----------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,9 +90,7 @@ def importance(study: optuna.Study) -> dict[str, float]:
     n = n_complete(study)
     if n < MIN_COMPLETE or not _tell_apart(study, n_good(n)):
         return {}
-    with warnings.catch_warnings():
-        # A setting under a condition may have been tried once; the report says on how many trials all rests.
-        warnings.simplefilter("ignore", UserWarning)
+    with _without_warnings():
         return optuna.importance.get_param_importances(study, evaluator=_evaluator(n))
 
 
@@ -106,8 +105,7 @@ def _tell_apart(study: optuna.Study, n: int) -> bool:
 def importance_plot(study: optuna.Study, metric: str, names: Sequence[str]) -> dict[str, Any]:
     """Return Optuna's plot of the :func:`importance` of these settings as plain data."""
     plot = optuna.visualization.plot_param_importances
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # as in importance
+    with _without_warnings():
         return _plain(plot(study, evaluator=_evaluator(n_complete(study)), params=list(names), target_name=metric))
 
 
@@ -163,6 +161,14 @@ def _position(value: float, low: float, high: float, log: bool) -> float:
     if log:
         value, low, high = math.log(value), math.log(low), math.log(high)
     return (value - low) / (high - low)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Hear nothing of a setting under a condition that was tried once: the report says on how many trials all rests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _evaluator(n: int) -> optuna.importance.PedAnovaImportanceEvaluator:
