@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -35,6 +37,31 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with Unix line ends, whole or not at all."""
     with written_whole(path) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def append_whole(stream: io.FileIO, line: bytes, *, lasting: bool = False) -> None:
+    """Append a line to an unbuffered stream, whole or not at all; ``lasting`` ones survive a power failure.
+
+    Raises
+    ------
+    OSError
+        The disk takes no more; the file is as it was.
+    """
+    end = stream.seek(0, os.SEEK_END)
+    try:
+        if stream.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if lasting:
+            os.fsync(stream.fileno())
+    except OSError:
+        os.truncate(stream.fileno(), end)
+        raise
+
+
+def whole_lines(path: Path) -> bytes:
+    """Read a file without the half of a line that a process that was killed may have left at its end."""
+    content = path.read_bytes()
+    return content[: content.rfind(b"\n") + 1]
 
 
 def link_or_copy(source: Path, target: Path) -> None:

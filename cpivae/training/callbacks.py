@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +18,7 @@ from cpivae.errors import MetricError, TrainingDivergedError, did_you_mean
 from cpivae.files import link_or_copy, written_whole
 from cpivae.names import RunFiles
 from cpivae.training.folder import RunFolder
+from cpivae.training.history import append_row
 from cpivae.training.module import PairLightning
 
 
@@ -228,13 +228,3 @@ def early_stopping(config: Config) -> EarlyStopping:
         check_on_train_epoch_end=False,
         check_finite=False,  # StopWhenDiverged says what happened
     )
-
-
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append a row to a csv file, with a header if the file is new."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)

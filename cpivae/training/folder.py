@@ -20,6 +20,7 @@ from cpivae.errors import CheckpointError, FolderError
 from cpivae.files import folder_written_whole, link_or_copy, write_text
 from cpivae.names import PLATFORMS, RunFiles, fold_of
 from cpivae.training.environment import environment
+from cpivae.training.history import read_rows
 from cpivae.training.linear_skip import has_linear_skip, write_linear_maps
 from cpivae.training.replica import seeds_of
 
@@ -116,7 +117,7 @@ class RunFolder:
 
     def history(self) -> pd.DataFrame:
         """Return the metrics of every epoch, one row each."""
-        return pd.read_csv(self.path / RunFiles.METRICS)
+        return read_rows(self.path / RunFiles.METRICS)
 
     def selected_epoch(self) -> pd.Series:
         """Return the metrics of the epoch whose weights are kept: the best one, the first among equals."""
@@ -127,7 +128,7 @@ class RunFolder:
     def replicas(self) -> pd.DataFrame:
         """Return every replica's metrics of every epoch; for a plain run, those of its one model."""
         path = self.path / RunFiles.REPLICAS
-        return pd.read_csv(path) if path.is_file() else self.history().assign(replica=0)
+        return read_rows(path) if path.is_file() else self.history().assign(replica=0)
 
     def test_metrics(self) -> dict[str, float]:
         """Return the scores on the test samples; nothing while these have not been looked at."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from cpivae.errors import CheckpointError
 from cpivae.files import link_or_copy, written_whole
 from cpivae.names import RunFiles
-from cpivae.training.callbacks import append_row
 from cpivae.training.folder import RunFolder, read_checkpoint
+from cpivae.training.history import copy_rows
 from cpivae.training.module import FINGERPRINT, SETTINGS, PairLightning
 
 
@@ -105,20 +104,11 @@ def adopt(checkpoint: dict[str, Any], path: Path, best: ModelCheckpoint, folder:
                 state[key] = moved.get(state[key], "")
             checkpoint["callbacks"][best.state_key] = state | {"dirpath": best.dirpath}
             for name in (RunFiles.REPLICAS, RunFiles.METRICS):
-                _copy_history(earlier.with_name(name), folder.path / name, checkpoint["epoch"])
+                copy_rows(earlier.with_name(name), folder.path / name, checkpoint["epoch"])
     adopted = folder.checkpoints / (RunFiles.STATE if path.name == RunFiles.STATE else RunFiles.LAST)
     with written_whole(adopted) as beside:
         torch.save(checkpoint, beside)
     return adopted
-
-
-def _copy_history(earlier: Path, path: Path, last_epoch: int) -> None:
-    if not earlier.is_file():
-        return
-    with earlier.open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
-            if int(row["epoch"]) <= last_epoch:
-                append_row(path, row)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

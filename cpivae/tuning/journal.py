@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cpivae.errors import FolderError, InterruptedSweepError
+from cpivae.files import append_whole, whole_lines
 
 Event = dict[str, Any]
 
@@ -46,7 +47,7 @@ class Journal:
             raise FolderError(
                 f"another process is running the sweep in {path.parent}. Wait for it, or end it."
             ) from None
-        self._drop_torn_line()
+        os.truncate(path, len(whole_lines(path)))  # a process that was killed may have left half a line
 
     def write(self, event: Event, *, lasting: bool = True) -> Event:
         """Append an event with its time, whole or not at all, and return it.
@@ -60,14 +61,9 @@ class Journal:
         """
         event = {"time": time.time(), **event}
         line = (json.dumps(event, separators=(",", ":")) + "\n").encode()
-        end = self.stream.seek(0, os.SEEK_END)
         try:
-            if self.stream.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if lasting:
-                os.fsync(self.stream.fileno())
+            append_whole(self.stream, line, lasting=lasting)
         except OSError as error:
-            os.truncate(self.path, end)
             raise InterruptedSweepError(
                 f"{self.path} cannot be written ({error.strerror}). Nothing before this is lost: make room, and give "
                 "the same command with --resume."
@@ -77,12 +73,6 @@ class Journal:
     def close(self) -> None:
         """Let another process have it."""
         self.stream.close()
-
-    def _drop_torn_line(self) -> None:
-        """A process that was killed may have left half a line."""
-        whole = self.path.read_bytes()
-        if not whole.endswith(b"\n"):
-            os.truncate(self.path, whole.rfind(b"\n") + 1)
 
 
 def read_journal(path: Path) -> Iterator[Event]:
@@ -94,12 +84,10 @@ def read_journal(path: Path) -> Iterator[Event]:
         The file is missing or something else.
     """
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = whole_lines(path).splitlines()
     except FileNotFoundError:
         raise FolderError(f"{path.parent} cannot be resumed: it has no {path.name}.") from None
     for number, line in enumerate(lines, start=1):
-        if not line.endswith(b"\n"):
-            return
         try:
             event = json.loads(line)
             event["event"], event["time"]
