@@ -14,6 +14,7 @@ from cpivae.report import edges, rungs, search
 from cpivae.report.findings import cards
 from cpivae.tuning import study as of_optuna
 from cpivae.tuning.record import TrialRecord
+from cpivae.tuning.referee import Referee
 from cpivae.tuning.study import Placed
 from cpivae.tuning.summary import summarise
 
@@ -28,11 +29,16 @@ def study_of(made: Made) -> of_optuna.Study:
     return of_optuna.study_of(made.ledger, made.config, SPACE)
 
 
-def test_rungs_are_those_of_asha(make: Callable[..., Made]) -> None:
-    made = make(**{"tuning.max_epochs": 50, "tuning.asha.grace_period": 5})
-    assert rungs.rungs_of(made.config) == [5, 15, 45]
-    made = make(name="short", **{"tuning.max_epochs": 5, "tuning.asha.grace_period": 5})
-    assert rungs.rungs_of(made.config) == []
+@pytest.mark.parametrize("max_epochs", [5, 27, 50, 100])
+@pytest.mark.parametrize("grace_period", [3, 5])
+@pytest.mark.parametrize("reduction_factor", [2, 3])
+def test_rungs_are_those_of_asha(
+    max_epochs: int, grace_period: int, reduction_factor: int, make: Callable[..., Made]
+) -> None:
+    asha = {"tuning.asha.grace_period": grace_period, "tuning.asha.reduction_factor": reduction_factor}
+    made = make(**{"tuning.max_epochs": max_epochs} | asha)
+    judged = sorted(epochs for epochs in Referee(made.config, made.ledger).rungs[0] if epochs < max_epochs)
+    assert rungs.rungs_of(made.config) == judged
 
 
 def test_curves_that_cross_late_ask_for_a_longer_grace_period(make: Callable[..., Made]) -> None:
