@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
+from common import every
 
 from cpivae.data.prepare import PreparedData
 
@@ -41,20 +41,10 @@ class Memory:
 @contextmanager
 def sampled(data: PreparedData) -> Iterator[Memory]:
     """Watch memory while the block runs."""
-    memory, over = Memory(data.nbytes, weakref.ref(data.values["b"])), threading.Event()
+    memory = Memory(data.nbytes, weakref.ref(data.values["b"]))
     del data
-
-    def watch() -> None:
-        while not over.wait(0.5):
-            sample(memory)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with every(0.5, lambda: sample(memory)):
         yield memory
-    finally:
-        over.set()
-        thread.join()
 
 
 def sample(memory: Memory) -> None:

@@ -20,7 +20,6 @@ import math
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -31,14 +30,15 @@ from typing import Any
 
 import numpy as np
 import psutil
-from common import machine, settings, synthetic_data
+from common import every, machine, settings, synthetic_data
 
 from cpivae.config.schema import Config
 from cpivae.config.space import load_space
 from cpivae.data.prepare import Folds
 from cpivae.names import RunFiles, metric_keys
-from cpivae.training.callbacks import EpochReport, append_row
+from cpivae.training.callbacks import EpochReport
 from cpivae.training.folder import RunFolder
+from cpivae.training.history import append_row
 from cpivae.tuning import engine, trainable
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import read_journal
@@ -95,20 +95,14 @@ def run(path: Path, space_name: str, n_trials: int, *, resume: bool = False) -> 
 def watched() -> Iterator[list[tuple[float, int, float]]]:
     """Note this process's memory and CPU time once a second: (time, bytes, seconds)."""
     seen: list[tuple[float, int, float]] = []
-    over, process = threading.Event(), psutil.Process()
+    process = psutil.Process()
 
-    def watch() -> None:
-        while not over.wait(1):
-            spent = process.cpu_times()
-            seen.append((time.time(), process.memory_info().rss, spent.user + spent.system))
+    def look() -> None:
+        spent = process.cpu_times()
+        seen.append((time.time(), process.memory_info().rss, spent.user + spent.system))
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with every(1, look):
         yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 def report(folder: SweepFolder, seen: list[tuple[float, int, float]]) -> None:

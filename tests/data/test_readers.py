@@ -402,47 +402,6 @@ def test_bad_text_tables(tmp_path: Path, content: str, expected: str) -> None:
         read_text_table(tmp_path / "s.csv")
 
 
-# ---------------------------------------------------------------------------------------------- damage
-
-
-@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
-def test_damaged_bytes_give_a_data_error_or_a_valid_table(tmp_path: Path, table: pd.DataFrame, ending: str) -> None:
-    path = tmp_path / f"x{ending}"
-    write_table(table, path)
-    whole = path.read_bytes()
-    rng = random.Random(20)
-    refused = 0
-    for _ in range(120):
-        path.write_bytes(_damaged(whole, rng))
-        try:
-            frame = read_table(path)
-        except DataError as error:
-            refused += 1
-            assert path.name in str(error)
-            assert "\n" not in str(error)
-        else:
-            assert min(frame.shape) > 0
-            assert frame.index.is_unique
-            assert set(frame.dtypes) == {np.dtype("float64")}
-    assert refused > 10
-
-
-def _damaged(whole: bytes, rng: random.Random) -> bytes:
-    content = bytearray(whole)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(content) or 1)
-        match rng.randrange(4):
-            case 0 if content:
-                content[at] = rng.randrange(256)
-            case 1:
-                del content[at : at + rng.randint(1, 8)]
-            case 2:
-                content[at:at] = rng.choice([b'"', b",", b"\n", b"\r", b"\xff", b"\0", b"\t", b"-"])
-            case _:
-                del content[max(at, 1) :]
-    return bytes(content)
-
-
 def test_reading_text_does_not_load_the_adat_reader() -> None:
     code = "import sys, cpivae.data.readers; sys.exit('somadata' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
