@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from cpivae.errors import FolderError, listed
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, *, lasting: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it into place on success, remove it on any failure.
 
-    The temporary name keeps the suffixes of ``path``, because writers choose a format by them.
+    The temporary name keeps the suffixes of ``path``, because writers choose a format by them.  A ``lasting`` file
+    survives a power failure.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".{os.getpid()}.tmp{''.join(path.suffixes)}")
     os.close(handle)
@@ -28,14 +29,22 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield beside
         share_like_a_new_file(beside)
+        if lasting:
+            with beside.open("rb") as stream:
+                os.fsync(stream.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with Unix line ends, whole or not at all."""
-    with written_whole(path) as beside:
+def is_half_written(name: str) -> bool:
+    """Say whether a file's name is that of one that was being written when its process ended."""
+    return re.fullmatch(r"\..*\.\d+\.tmp(\..*)?", name) is not None
+
+
+def write_text(path: Path, text: str, *, lasting: bool = False) -> None:
+    """Write UTF-8 text with Unix line ends, whole or not at all; ``lasting`` text survives a power failure."""
+    with written_whole(path, lasting=lasting) as beside:
         beside.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -110,10 +119,10 @@ def in_place_of(path: Path) -> Iterator[Path]:
         new.rename(path)
 
 
-def require_new_folder(path: Path, instead: str = "", but: str = "") -> None:
+def require_new_folder(path: Path, instead: str = "", but: Collection[str] = ()) -> None:
     """Refuse a path that something already occupies, so that results of two runs never mix.
 
-    ``instead`` says what else could be done with what is there; ``but`` may be there.
+    ``instead`` says what else could be done with what is there; ``but`` are names that may be there.
 
     Raises
     ------
@@ -131,7 +140,7 @@ def require_new_folder(path: Path, instead: str = "", but: str = "") -> None:
                 raise FolderError(f"{path} cannot be created: {parent} is a file. Choose another output folder.")
             break
     if path.is_dir():
-        contents = sorted(p.name for p in path.iterdir() if p.name != but)
+        contents = sorted(p.name for p in path.iterdir() if p.name not in but)
         if contents:
             raise FolderError(
                 f"the output folder {path} already exists and holds {listed(contents, 3)}. "

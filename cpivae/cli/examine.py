@@ -86,7 +86,7 @@ def examine(
         found.attempt(require_private_token)
     if options.resume:
         found.attempt(folder.bring)
-    resumes = options.resume and folder.journal.is_file()
+    resumes = options.resume and folder.has_begun()
     asked = settings = found.attempt(lambda: options.settings(extra))
     if asked is not None and search_space is not None:
         begun = folder if resumes else None

@@ -45,7 +45,7 @@ def status(folder: SweepFolder) -> list[str]:
     now = asked(job)
     folder.bring(to_run=False)
     lines = [f"job     {job.name}: {now.line}"]
-    lines += _trial_lines(folder, lives=now.lives) if folder.journal.is_file() else ["trials  none yet"]
+    lines += _trial_lines(folder, lives=now.lives) if folder.has_begun() else ["trials  none yet"]
     return [*lines, f"folder  {folder.name}"]
 
 

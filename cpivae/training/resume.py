@@ -67,14 +67,18 @@ def check_fits(path: Path, module: PairLightning) -> dict[str, Any]:
 def has_whole_state(run: RunFolder) -> bool:
     """Say whether a trial that was cut off can be continued from its state.
 
-    A process may be killed after an epoch's state is kept and before its metrics are.
+    A process may be killed after an epoch's state is kept and before its metrics are, and a machine may lose what it
+    had not yet written to its disk.
     """
     if not run.state.is_file() or not (run.path / RunFiles.METRICS).is_file():
         return False
-    checkpoint = read_checkpoint(run.state)
-    (best,) = (state for state in checkpoint["callbacks"].values() if "best_model_path" in state)
-    on_record = checkpoint["epoch"] in run.history()["epoch"].to_numpy()
-    return on_record and run.best_of_state(Path(best["best_model_path"]).name).is_file()
+    try:
+        checkpoint = read_checkpoint(run.state)
+        (best,) = (state for state in checkpoint["callbacks"].values() if "best_model_path" in state)
+        read_checkpoint(run.best_of_state(Path(best["best_model_path"]).name))
+    except CheckpointError:
+        return False
+    return checkpoint["epoch"] in run.history()["epoch"].to_numpy()
 
 
 def adopt(checkpoint: dict[str, Any], path: Path, best: ModelCheckpoint, folder: RunFolder) -> Path:

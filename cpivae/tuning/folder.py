@@ -16,6 +16,7 @@ from cpivae.config.yaml import dump_yaml, read_yaml_mapping
 from cpivae.errors import ConfigError, FolderError
 from cpivae.files import require_new_folder, write_text
 from cpivae.names import Goal, RunFiles
+from cpivae.tuning.begun import has_begun, left_of_a_start
 from cpivae.tuning.causes import cause_of
 from cpivae.tuning.record import Failure, TrialRecord, best_of, ended, ranked, read_trials, trial_name, write_trials
 from cpivae.tuning.same import what_differs
@@ -139,9 +140,12 @@ class SweepFolder:
         self.traceback(number).unlink(missing_ok=True)
 
     @contextmanager
-    def mirrored(self) -> Iterator[None]:
-        """Keep a second copy of the folder up to date while the block runs, where there is one."""
-        yield
+    def mirrored(self) -> Iterator[Callable[[], None]]:
+        """Keep a second copy of the folder up to date while the block runs, where there is one.
+
+        The block gets what does that at once.
+        """
+        yield lambda: None
 
     def update_mirror(self) -> None:
         """Bring the second copy of the folder up to date, where there is one."""
@@ -188,16 +192,21 @@ class SweepFolder:
         FolderError
             With what is there.
         """
-        require_new_folder(self.path, "--resume continues it" if self.journal.is_file() else "", self.cluster.name)
+        instead = "--resume continues it" if self.has_begun() else ""
+        require_new_folder(self.path, instead, (self.cluster.name, *left_of_a_start(self.path)))
+
+    def has_begun(self) -> bool:
+        """Say whether there is a sweep to go on with; until then nothing is lost by starting anew."""
+        return has_begun(self.journal)
 
     def create(self) -> None:
-        """Make the folder."""
-        self.trials.mkdir(parents=True)
+        """Make the folder, or what is missing in what a start has left that came to nothing."""
+        self.trials.mkdir(parents=True, exist_ok=True)
         self.write_trials([])
 
     def describe(self, config: Config, described: dict[str, Any]) -> None:
         """Write ``sweep.yaml``: the resolved settings and what else decides the outcome."""
-        write_text(self.settings_file, dump_yaml({"config": to_plain(config), **described}))
+        write_text(self.settings_file, dump_yaml({"config": to_plain(config), **described}), lasting=True)
 
     def require_same(self, config: Config, described: dict[str, Any]) -> None:
         """Refuse to go on with other settings, another space or other data than the sweep began with.

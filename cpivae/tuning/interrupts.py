@@ -30,7 +30,7 @@ def interruptible(folder: SweepFolder) -> Iterator[None]:
                 signal.signal(number, signal.default_int_handler)
             yield
         except KeyboardInterrupt:
-            if not folder.journal.is_file():
+            if not folder.has_begun():
                 raise InterruptedSweepError(
                     "interrupted before the sweep had begun. The same command starts it."
                 ) from None

@@ -23,6 +23,7 @@ from cpivae.names import TEMPORARY_PREFIX, RunFiles
 from cpivae.training.folder import RunFolder
 from cpivae.training.linear_skip import has_linear_skip
 from cpivae.tuning import claim
+from cpivae.tuning.begun import is_of_a_start
 from cpivae.tuning.causes import cause_of
 from cpivae.tuning.claim import Claim, LostClaimError
 from cpivae.tuning.folder import AtHand, SweepFolder
@@ -74,13 +75,16 @@ class MirroredFolder(SweepFolder):
         if self.journal.is_file() and self._goes_on_from(theirs) and (theirs or not to_run):
             return
         self._clear()
-        self.remote.fetch(self.path, [name for name in self.remote.files() if _is_of_sweep(name)])
+        files = [name for name in self.remote.files() if _is_of_sweep(name)]
+        # The journal last: a copy that has it is whole.
+        self.remote.fetch(self.path, sorted(files, key=lambda name: name == self.journal.name))
 
     def require_new(self) -> None:
         """Refuse a remote folder that something has taken; see :meth:`SweepFolder.require_new`."""
         there = [name for name in self.remote.files() if name != claim.FILE]
-        if there:
-            instead = "; --resume continues it" if self.journal.name in there else ""
+        journal, trials = (self.remote.read(file.name) or b"" for file in (self.journal, self.trials_file))
+        if not is_of_a_start(there, journal, trials):
+            instead = "; --resume continues it" if b"\n" in journal else ""
             raise FolderError(
                 f"the output folder {self.remote} already holds {len(there)} files. Nothing was changed: choose "
                 f"another name, or move the folder away{instead}."
@@ -88,8 +92,8 @@ class MirroredFolder(SweepFolder):
         self._clear()
 
     @contextmanager
-    def mirrored(self) -> Iterator[None]:
-        """Send what changes while the block runs, and what has changed at its end.
+    def mirrored(self) -> Iterator[Callable[[], None]]:
+        """Send what changes while the block runs, what has changed at its end, and whenever it asks for that.
 
         Raises
         ------
@@ -105,7 +109,9 @@ class MirroredFolder(SweepFolder):
                     f"another process has gone on with the sweep in {self.remote} since this one read it. Nothing was "
                     "changed there: give the same command with --resume once more."
                 )
-            copies, ended = Copies(self.path, self._ours, _is_of_sweep), threading.Event()
+            # The journal after what it speaks of: where it is, a sweep can be gone on with.
+            copies = Copies(self.path, self._ours, _is_of_sweep, last=self.journal.name)
+            ended = threading.Event()
             # Each by itself: a long upload must not look like the end of this process.
             threads = [
                 threading.Thread(target=_again_and_again, args=(step, ended), daemon=True)
@@ -114,7 +120,7 @@ class MirroredFolder(SweepFolder):
             for thread in threads:
                 thread.start()
             try:
-                yield
+                yield lambda: self._update(copies)
             finally:
                 ended.set()
                 for thread in threads:

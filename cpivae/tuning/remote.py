@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -165,9 +166,14 @@ class Copies:
         """
         self.local, self.remote, self.takes, self.last = local, remote, takes, last
         self.sent: dict[str, tuple[int, ...]] = {name: () for name in sent if takes(name)}
+        self.updating = threading.Lock()
 
     def update(self) -> None:
-        """Bring the remote folder up to date."""
+        """Bring the remote folder up to date; one thread after the other."""
+        with self.updating:
+            self._update()
+
+    def _update(self) -> None:
         there = self._there()
         sources: dict[tuple[int, ...], str] = {}
         for name, version in sorted(there.items(), key=lambda item: Path(item[0]).name == self.last):

@@ -15,7 +15,7 @@ from cpivae.config.schema import Config
 from cpivae.config.space import Space
 from cpivae.config.tuning import GRACE_AFTER_RAMPS
 from cpivae.data.prepare import Folds, fingerprint
-from cpivae.errors import InterruptedSweepError, ResourceError, SweepFailedError
+from cpivae.errors import FolderError, InterruptedSweepError, ResourceError, SweepFailedError
 from cpivae.files import write_text
 from cpivae.names import RunFiles
 from cpivae.training.environment import environment
@@ -130,7 +130,7 @@ def run_sweep(
         An occupied folder, a sweep of other settings or data, one that was interrupted, or one without a single score.
     """
     folder = replace(folder, path=folder.path.resolve())  # Ray's processes have other working directories
-    resumed = resume and folder.journal.is_file()
+    resumed = resume and folder.has_begun()
     if not resumed:
         folder.require_new()
     older = [] if from_sweep is None or resumed else trials_of(SweepFolder.open(from_sweep), config, space)
@@ -153,21 +153,26 @@ def run_sweep(
     ray = f"Ray runs at {place.address}" if place.address else "starting Ray on this machine"
     say(f"{ray}; the first trials wait for it, and for their processes to load")
     ray_here = nullcontext() if place.address else clusters.local_ray(sum(data.nbytes for data in folds))
-    with ray_here, folder.mirrored():
-        if not resumed:
-            folder.create()
+    with ray_here, folder.mirrored() as send:
+        folder.path.mkdir(parents=True, exist_ok=True)
         with closing(Journal(folder.journal)) as journal:
-            # After the journal is ours: another process may be running this sweep.
+            # After the journal is ours: another process may be running this sweep.  Before it knows of anything: until
+            # then this process may end at any moment, and the same command starts the sweep.
+            if not resumed and folder.has_begun():
+                raise FolderError(f"another process has begun a sweep in {folder.name} meanwhile. Choose another name.")
+            if not resumed:
+                folder.create()
             folder.describe(config, described)
-            for of_fold, where in zip(linear_maps, RunFiles.folds(folder.path, len(folds)), strict=False):
-                where.mkdir(exist_ok=True)
-                write_linear_maps(where, of_fold)
-            del linear_maps
             ledger = Ledger(folder, config.tuning.goal(), config.tuning.keep_weights, journal)
             ledger.replay(read_journal(folder.journal))
             for trial in older:
                 ledger.import_trial(*trial)
             ledger.start()
+            for of_fold, where in zip(linear_maps, RunFiles.folds(folder.path, len(folds)), strict=False):
+                where.mkdir(exist_ok=True)
+                write_linear_maps(where, of_fold)
+            del linear_maps
+            send()
             showing = nullcontext() if quiet else sweep_progress(ledger, config.tuning, place, study_name)
             with showing:
                 say(_beginning(config, ledger, n_workers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,10 +64,10 @@ def test_a_row_that_the_disk_has_no_room_for_leaves_the_table_as_it_was(table: P
     assert table.read_bytes() == before
 
 
-@pytest.mark.parametrize("kept", [0, 5, -2, -1], ids=["nothing", "half a header", "half a row", "no line end"])
-def test_a_trial_killed_before_its_epoch_was_on_record_has_no_whole_state(
-    kept: int, tiny_config: Callable[..., Config], prepared: PreparedData, tmp_path: Path
-) -> None:
+@pytest.fixture
+def cut_off(tiny_config: Callable[..., Config], prepared: PreparedData, tmp_path: Path) -> RunFolder:
+    """A trial that was cut off after its second epoch."""
+
     def end(report: EpochReport) -> None:
         if report.epoch == 1:
             raise ConnectionError("cut off")
@@ -76,10 +75,24 @@ def test_a_trial_killed_before_its_epoch_was_on_record_has_no_whole_state(
     config = tiny_config(tuning__checkpoint_seconds=0)
     with pytest.raises(ConnectionError):
         fit(config, [prepared], tmp_path / "trial", name="exp", is_trial=True, reporters=[end])
-    run = RunFolder(tmp_path / "trial")
-    assert has_whole_state(run)
-    table = run.path / "metrics.csv"
+    return RunFolder(tmp_path / "trial")
+
+
+@pytest.mark.parametrize("kept", [0, 5, -2, -1], ids=["nothing", "half a header", "half a row", "no line end"])
+def test_a_trial_killed_before_its_epoch_was_on_record_has_no_whole_state(kept: int, cut_off: RunFolder) -> None:
+    assert has_whole_state(cut_off)
+    table = cut_off.path / "metrics.csv"
     table.write_bytes(table.read_bytes()[:kept])
-    assert not has_whole_state(run)
-    shutil.rmtree(run.path)
-    assert not has_whole_state(run)
+    assert not has_whole_state(cut_off)
+
+
+@pytest.mark.parametrize("which", ["state", "best"])
+@pytest.mark.parametrize("kept", [None, 0, 1000], ids=["no file", "nothing in it", "half of it"])
+def test_a_state_that_a_machine_lost_or_half_lost_is_none(which: str, kept: int | None, cut_off: RunFolder) -> None:
+    (best,) = cut_off.checkpoints.glob("state_*")
+    file = {"state": cut_off.state, "best": best}[which]
+    content = file.read_bytes()
+    file.unlink()  # it may be a link to the weights that are best now
+    if kept is not None:
+        file.write_bytes(content[:kept])
+    assert not has_whole_state(cut_off)
