@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from cpivae.errors import CpivaeError, FolderError, InterruptedSweepError
 from cpivae.files import write_text
@@ -31,12 +34,15 @@ NO_HEAD = "none"
 _FOR_AN_END = 10
 """Seconds that Ray has to end its processes."""
 _OURS = "cpivae.j"
+_LOCK = ".lock"
 _SHARE_OF_OBJECTS = 0.3
 """Of a node's memory, for the data that its processes share; as Ray has it."""
 
 
 def main() -> None:
     """Run Ray on this node until the job ends."""
+    # Not all clusters pass the limits of the batch script on.  A core would hold the token.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Ignored by all that is started here: a warning to the whole step must not end Ray, but the driver is to stop.
     for warning in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(warning, signal.SIG_IGN)
@@ -86,14 +92,9 @@ def private_folder(path: Path) -> Iterator[Path]:
         Somebody else has a folder of that name.
     """
     for earlier in path.parent.glob(f"{_OURS}*"):
-        if earlier.is_dir() and not earlier.is_symlink() and earlier.stat().st_uid == os.getuid():
-            _remove_unless_in_use(earlier)
-    try:
-        path.mkdir(mode=0o700)
-    except FileExistsError:
-        raise FolderError(f"{path} is there already, and is not this job's. Remove it, or ask whose it is.") from None
-    lock = (path / ".lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove_unless_in_use(earlier)
+    while (lock := _locked(path)) is None:
+        pass
     try:
         yield path
     finally:
@@ -101,13 +102,33 @@ def private_folder(path: Path) -> Iterator[Path]:
         lock.close()
 
 
+def _locked(path: Path) -> IO[str] | None:
+    """Make a folder and its lock; None if another job, which looked for folders in no use, was quicker to remove it."""
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        raise FolderError(f"{path} is there already, and is not this job's. Remove it, or ask whose it is.") from None
+    try:
+        lock = (path / _LOCK).open("a")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(lock.fileno()), (path / _LOCK).stat()):
+            return lock
+        lock.close()
+    except FileNotFoundError:
+        pass
+    return None
+
+
 def _remove_unless_in_use(folder: Path) -> None:
     try:
-        with (folder / ".lock").open() as lock:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            return
+        with (folder / _LOCK).open("a") as lock:  # a job that was killed may have made no more than the folder
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:
-        return  # a job of ours on the same node
+        return  # a job of ours uses it, or has just removed it
 
 
 def _run(environment: Mapping[str, str], temporary: Path, published: Path) -> None:

@@ -58,7 +58,7 @@ job=$sweep/{SweepFolder(job.sweep).cluster.name}
 run=$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}
 python=({join([*settings.container, job.python])})
 export CPIVAE_RAY_TEMP=/tmp/cpivae.j$run CPIVAE_RAY_ADDRESS_FILE=$job/address-$run
-export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$job/token
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$job/token-$SLURM_JOB_ID
 {_loopback(settings)}\
 (umask 077 && mkdir -p "$job" && "${{python[@]}}" -m cpivae.cluster.token) || exit 2
 

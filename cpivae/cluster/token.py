@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+import tempfile
 from pathlib import Path
 
 from cpivae.errors import CpivaeError
@@ -15,20 +16,20 @@ from cpivae.tuning.token import require_private
 
 
 def make_token(path: Path) -> None:
-    """Make a token, readable by the user alone; keep one that is there already.
+    """Make a token, whole and readable by the user alone; keep one that is there already.
 
     Raises
     ------
     FolderError
         One is there that others can read, or that somebody else has put there.
     """
-    try:  # not written beside and linked, because not every shared file system has hard links
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    if os.path.lexists(path):
         require_private(path)
         return
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # of mode 0600
     with os.fdopen(handle, "w") as stream:
         stream.write(secrets.token_hex(32))
+    Path(beside).replace(path)
 
 
 def main() -> None:

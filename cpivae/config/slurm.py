@@ -39,11 +39,12 @@ def _memory(value: str) -> str:
 
 
 def _option(value: str) -> str:
-    if not value.startswith("-"):
-        raise ValueError(f"must be an option of sbatch such as --mail-type=END, got '{value}'")
-    taken = value.lstrip("-").partition("=")[0]
-    if taken in _OURS:
-        raise ValueError(f"--{taken} is set by the program; {_OURS[taken]}")
+    if not value.startswith("--"):
+        raise ValueError(f"must be an option of sbatch in its long form, such as --mail-type=END, got '{value}'")
+    name = value[2:].partition("=")[0]
+    for ours, instead in _OURS.items():
+        if ours.startswith(name):  # sbatch takes the beginning of a name for it
+            raise ValueError(f"--{ours} is set by the program; {instead}")
     return value
 
 
@@ -53,10 +54,22 @@ _OURS = {
     "signal": "see warn_minutes",
     "output": "the job's log is in the sweep's folder",
     "error": "the job's log is in the sweep's folder",
+    "open-mode": "the job's log is in the sweep's folder",
     "ntasks": "a node has one task",
     "ntasks-per-node": "a node has one task",
+    "cpus-per-task": "see cpus_per_node",
+    "gres": "see gpus_per_node and gpu_type",
+    "mem": "see mem_per_node",
+    "time": "see time",
+    "partition": "see partition",
+    "account": "see account",
+    "qos": "see qos",
+    "constraint": "see constraint",
     "array": "one job runs the whole sweep",
     "nodes": "see nodes",
+    "no-kill": "a sweep goes on without a node that is lost",
+    "export": "what runs on the nodes needs the job's environment",
+    "wait": "cpivae submit logs -f waits for a job",
     "job-name": "see the sweep's --study_name",
 }
 

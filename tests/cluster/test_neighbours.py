@@ -47,6 +47,7 @@ except Exception as error:
 else:
     print("let in", ray.cluster_resources())
 """
+CORES = 'for p in /proc/[0-9]*; do grep -qa cpivae.j $p/cmdline && grep "core file" $p/limits; done; true'
 KNOCK = Path(__file__).with_name("knock.py")
 
 
@@ -68,7 +69,7 @@ def test_without_the_token_nobody_gets_in_and_nobody_can_read_it(
     sweep = Sweep(lab, home, "ada", n_trials=until_cancelled)
     job = sweep.submitted("--nodes", 2)
     sweep.wait_for_ends(1, job)
-    token_file = sweep.folder.cluster / "token"
+    (token_file,) = sweep.folder.cluster.glob("token*")
     assert token_file.stat().st_mode & 0o777 == 0o600
     token = token_file.read_text()
     assert len(token) == 64
@@ -81,6 +82,9 @@ def test_without_the_token_nobody_gets_in_and_nobody_can_read_it(
         assert "nauthenticated" in said
     kinds = {kind for node in ("n1", "n2") for kind in refusing(lab, node, token_file)}
     assert kinds == {"control store", "syncer", "raylet", "objects", "worker", "client", "page"}
+    for node in ("n1", "n2"):
+        limits = lab.run(node, ["sh", "-c", CORES]).stdout.splitlines()
+        assert {line.split()[4] for line in limits} == {"0"}, "no process of Ray writes its memory to a disk"
     denied = lab.run(LOGIN, ["cat", str(token_file)], user="bob", check=False)
     assert denied.returncode != 0
 

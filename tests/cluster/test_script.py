@@ -85,6 +85,15 @@ def test_what_is_asked_for_is_in_the_script() -> None:
     assert load < hook < activate < script.index("-m cpivae.cluster.token")
 
 
+def test_no_option_of_the_program_can_be_given_a_second_time() -> None:
+    everything = dict.fromkeys(("account", "partition", "qos", "constraint"), "x")
+    options = directives(batch_script(job(**everything, gpus_per_node=1, mem_per_node="1G", time="1:00:00")))
+    assert len(options) == 16
+    for option in options:
+        with pytest.raises(ValueError, match="is set by the program"):
+            job(extra=[option])
+
+
 def test_what_is_not_asked_for_is_left_to_the_cluster() -> None:
     told = " ".join(directives(batch_script(job())))
     for option in ("gres", "mem", "time", "partition", "account", "qos", "constraint"):

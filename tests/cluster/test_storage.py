@@ -41,6 +41,7 @@ def test_a_token_is_its_users_alone_and_is_kept(tmp_path: Path) -> None:
     assert len(made) >= 32
     make_token(path)
     assert path.read_text() == made
+    assert [file.name for file in tmp_path.iterdir()] == ["token"]
     make_token(tmp_path / "other")
     assert (tmp_path / "other").read_text() != made
 

@@ -23,7 +23,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"account": "a\u2028b"}, "account: must be one line of text"),
     ({"partition": ""}, "partition: "),
     ({"extra": ["--signal=KILL"]}, "extra.0: --signal is set by the program; see warn_minutes"),
-    ({"extra": ["rm -rf"]}, "extra.0: must be an option of sbatch such as --mail-type=END, got 'rm -rf'"),
+    ({"extra": ["rm -rf"]}, "extra.0: must be an option of sbatch in its long form, such as --mail-type=END, got"),
+    ({"extra": ["-N4"]}, "extra.0: must be an option of sbatch in its long form"),
+    ({"extra": ["--part=gpu"]}, "extra.0: --partition is set by the program; see partition"),
+    ({"extra": ["--export=NONE"]}, "extra.0: --export is set by the program; what runs on the nodes needs"),
     ({"env": ["one\ntwo"]}, "env.0: must be one line of text"),
 ]
 

@@ -35,7 +35,7 @@ def test_a_signal_ends_the_block_and_what_handled_it_before_does_so_again(sent: 
 
     with pytest.raises(InterruptedSweepError, match=r"before the sweep had begun\. The same command starts it\."):
         asked_to_end()
-    (tmp_path / "journal.jsonl").touch()
+    (tmp_path / "journal.jsonl").write_text('{"event":"sweep"}\n')
     with pytest.raises(InterruptedSweepError, match=rf"{re.escape(str(tmp_path))}\. The same command with --resume"):
         asked_to_end()
     assert cleaned == ["cleaned", "cleaned"]
@@ -67,7 +67,7 @@ def and_then(*words, **more):
 before, module.{name} = module.{name}, and_then
 main(sys.argv[1:])
 """
-RAY_RUNS, BUNDLE_IS_MADE = ("tuning.sweep", "read_journal"), ("export", "write_manifest")
+RAY_RUNS, BUNDLE_IS_MADE = ("tuning.engine", "run"), ("export", "write_manifest")
 """(module, function): what is called then."""
 
 
