@@ -6,6 +6,7 @@ import traceback
 
 from cpivae.errors import InterruptedSweepError, StorageError
 from cpivae.training.memory import ran_out_of_memory
+from cpivae.tuning.full_disk import disk_is_full
 from cpivae.tuning.record import Failure
 from cpivae.tuning.watch import time_out
 
@@ -15,6 +16,8 @@ _CLASS_ENDS = " | "
 def described(error: Exception) -> str:
     """Return the text for a trial's error file: the traceback, then class and cause in one line."""
     failure: Failure = "out_of_memory" if ran_out_of_memory(error) else "code_error"
+    if disk_is_full(error):
+        failure = "full_disk"
     if isinstance(error, StorageError | InterruptedSweepError):  # another attempt may find the network mended
         failure = "lost_worker"
     lines = "".join(traceback.format_exception_only(error)).splitlines()
@@ -29,5 +32,5 @@ def cause_of(text: str) -> tuple[Failure, str]:
     failure, found, cause = text.strip().rpartition("\n")[2].partition(_CLASS_ENDS)
     if not found:
         return "lost_worker", "its worker process died"
-    known: tuple[Failure, ...] = ("out_of_memory", "lost_worker")
+    known: tuple[Failure, ...] = ("out_of_memory", "lost_worker", "full_disk")
     return next((k for k in known if k == failure), "code_error"), cause

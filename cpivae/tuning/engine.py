@@ -16,6 +16,7 @@ from cpivae.data.prepare import Folds
 from cpivae.tuning.budget import Stopper
 from cpivae.tuning.clusters import require_ray
 from cpivae.tuning.folder import SweepFolder
+from cpivae.tuning.full_disk import interrupted_when_full
 from cpivae.tuning.interrupts import terminated_gently
 from cpivae.tuning.ledger import Ledger
 from cpivae.tuning.record import Proposal, trial_name
@@ -72,7 +73,7 @@ def run(
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
-    with terminated_gently():
+    with terminated_gently(), interrupted_when_full(folder.name):
         tuner.fit()
     return searcher
 

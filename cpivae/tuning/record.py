@@ -28,7 +28,7 @@ BASE = "base config"
 NEAR_BASE = "near the base config"
 """Origin of a trial that takes over most of it."""
 
-Failure = Literal["", "diverged", "out_of_memory", "lost_worker", "timed_out", "code_error"]
+Failure = Literal["", "diverged", "out_of_memory", "lost_worker", "timed_out", "code_error", "full_disk"]
 """Why a trial has no score: a loss no longer finite, no room in memory, a process that is gone, one that hung, an
 exception."""
 

@@ -13,6 +13,7 @@ from ray.tune.result import HOSTNAME
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from cpivae.config.schema import Config
+from cpivae.tuning.full_disk import has_room, no_room
 from cpivae.tuning.ledger import Course, Ledger
 from cpivae.tuning.record import BASE, Failure
 from cpivae.tuning.reporting import BEST_EPOCH, DIVERGED, EPOCH, LAST, SCORE, SCORE_SD
@@ -113,11 +114,18 @@ class Referee(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:  # noqa: ARG002
         number = trial.config["number"]
-        if self.gives_out:
-            self.ledger.fail(number, *self._cause_of_failure(number))
+        if not self.gives_out:
+            return
+        failure, error = self._cause_of_failure(number)
+        if failure == "full_disk":  # nothing of this trial, and the next one would fare no better
+            self.folder.forget_cause(number)
+            raise no_room(self.folder.name, error)
+        self.ledger.fail(number, failure, error)
 
     def _cause_of_failure(self, number: int) -> tuple[Failure, str]:
         cause = self.folder.cause_of_failure(number)
+        if cause[0] == "lost_worker" and not has_room(self.folder.path):
+            return "full_disk", "no space is left"  # nor was there for what the trial had to tell
         silent, most = time.time() - self.ledger.courses[number].heard, self.timeout_minutes
         if cause[0] == "lost_worker" and self.folder.disk is None and most is not None and silent >= 60 * most:
             # A process that was ended because it hung could not send what it had to tell.

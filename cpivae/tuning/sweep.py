@@ -22,6 +22,7 @@ from cpivae.training.environment import environment
 from cpivae.training.linear_skip import has_linear_skip, write_linear_maps
 from cpivae.tuning.budget import Stopper
 from cpivae.tuning.folder import SweepFolder
+from cpivae.tuning.full_disk import interrupted_when_full
 from cpivae.tuning.journal import Journal, read_journal
 from cpivae.tuning.ledger import Ledger
 from cpivae.tuning.older import trials_of
@@ -153,7 +154,7 @@ def run_sweep(
     ray = f"Ray runs at {place.address}" if place.address else "starting Ray on this machine"
     say(f"{ray}; the first trials wait for it, and for their processes to load")
     ray_here = nullcontext() if place.address else clusters.local_ray(sum(data.nbytes for data in folds))
-    with ray_here, folder.mirrored() as send:
+    with ray_here, folder.mirrored() as send, interrupted_when_full(folder.name):
         folder.path.mkdir(parents=True, exist_ok=True)
         with closing(Journal(folder.journal)) as journal:
             # After the journal is ours: another process may be running this sweep.  Before it knows of anything: until

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,8 @@ def run_trial(proposed: dict[str, Any], task: TrialTask, folds: Folds) -> None:
                 with watch.held():
                     tune.report(keeper.diverged())
             except Exception as error:
-                write_text(error_file, described(error))
+                with suppress(OSError):  # who finds nothing there looks for a reason
+                    write_text(error_file, described(error))
                 raise
 
 

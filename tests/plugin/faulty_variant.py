@@ -31,8 +31,9 @@ class FaultySettings(ToySettings):
     fault: Literal[
         "none", "nan", "memory", "memory_once", "hang", "hang_in_c", "error", "exit", "large", "too_large"
     ] = "none"
-    """What goes wrong in the second epoch; memory_once and exit do so at the first attempt only.  One that
-    is large has room on a GPU of its own but not beside another one; what is too large has none anywhere."""
+    """What goes wrong in the second epoch, but hang in the first; memory_once and exit do so at the first
+    attempt only.  One that is large has room on a GPU of its own but not beside another one; what is too large has
+    none anywhere."""
 
 
 def build(
@@ -53,6 +54,8 @@ def _goes_wrong(fault: str) -> Objective:
     def terms(seen: Explained) -> dict[str, Tensor]:
         nonlocal validated, filled
         validated |= not torch.is_grad_enabled()
+        if fault == "hang" and torch.is_grad_enabled():
+            hang()
         if not (validated and torch.is_grad_enabled()):
             return {}
         if fault == "nan":
@@ -62,8 +65,6 @@ def _goes_wrong(fault: str) -> Objective:
         if fault in ("large", "too_large") and not filled:
             filled = True
             fill_gpu(0.6 if fault == "large" else 1.2)
-        if fault == "hang":
-            hang()
         if fault == "hang_in_c":
             hang_in_c()
         if fault == "error":
