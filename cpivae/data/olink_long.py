@@ -19,6 +19,8 @@ from cpivae.data.olink import (
     is_control_assay,
     is_control_sample,
     is_flagged,
+    repeated_controls,
+    suspected_controls,
 )
 from cpivae.data.parquet import numbers, strings
 from cpivae.data.text import Text
@@ -26,6 +28,8 @@ from cpivae.errors import DataError, listed
 
 _NAMED = 3
 """So many cells are named in a message."""
+
+_LEAVE_OUT = "remove their rows, or add a column Sample_Type with anything but SAMPLE for them"
 
 
 def long_from_text(text: Text) -> Measured:
@@ -128,6 +132,8 @@ def _without_controls(path: Path, records: pd.DataFrame) -> tuple[pd.DataFrame, 
             kinds = ", ".join(f"{kind} {n}" for kind, n in dropped.items())
             notes.append(f"{dropped.sum()} control samples left out ({kinds})")
             records = records[~control]
+    else:
+        notes += suspected_controls(records["sample"].unique(), _LEAVE_OUT)
     if "assay" in records and len(records):
         control = is_control_assay(records["assay"], records.get("assay_type"))
         if control.any():
@@ -158,6 +164,7 @@ def _repeated(path: Path, records: pd.DataFrame, feature: pd.Series, cell: Any) 
         raise DataError(
             f"{path}: {len(wrong)} cells occur more than once with different values: {'; '.join(named)}{more}. "
             "Every sample must be measured once by every assay: rename the replicates or drop them."
+            + repeated_controls(records["sample"].iloc[np.flatnonzero(pd.Series(cell).isin(wrong))], _LEAVE_OUT)
         )
     return again
 

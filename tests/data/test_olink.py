@@ -87,6 +87,50 @@ def test_controls_are_left_out_and_counted(tmp_path: Path) -> None:
     )
 
 
+def without_types(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """As older Explore exports are, which do not say which samples are controls."""
+    return [{k: v for k, v in row.items() if k != "Sample_Type"} for row in rows]
+
+
+CONTROLS = ("CONTROL_SAMPLE_AS 1", "Plate Control", "NEG_CTRL_2", "IPC", "SC3", "NC")
+OF_STUDIES = ("IPCAS1", "SC1024", "NCI-7", "PC-A", "S1", "negative")
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_ids_that_look_like_controls_are_named_and_stay(tmp_path: Path, name: str) -> None:
+    rows = [{**row, "SampleID": row["SampleID"].replace("CONTROL_1", name)} for row in explore_rows()]
+    measured = long(tmp_path, without_types(rows))
+    assert measured.values.index.tolist() == [*SAMPLES, name]
+    (note,) = measured.origin.notes
+    assert note == (
+        f"1 sample ids look like controls, and count as samples: {name}. If they are, remove their rows, or add a "
+        "column Sample_Type with anything but SAMPLE for them"
+    )
+    assert long(tmp_path, [r | {"Sample_Type": "SAMPLE"} for r in rows]).origin.notes == (), "the file says what it is"
+
+
+@pytest.mark.parametrize("name", OF_STUDIES)
+def test_ids_of_studies_do_not_look_like_controls(tmp_path: Path, name: str) -> None:
+    rows = [{**row, "SampleID": row["SampleID"].replace("CONTROL_1", name)} for row in explore_rows()]
+    assert long(tmp_path, without_types(rows)).origin.notes == ()
+
+
+def test_a_study_whose_ids_mostly_look_so_is_left_alone(tmp_path: Path) -> None:
+    rows = [{**row, "SampleID": row["SampleID"].replace("S0", "SC0")} for row in explore_rows()]
+    assert long(tmp_path, without_types(rows)).origin.notes == ()
+
+
+def test_a_control_on_several_plates_is_refused_with_what_it_is(tmp_path: Path) -> None:
+    rows = explore_rows()
+    again = [{**row, "NPX": "0.5", "PlateID": "Plate2"} for row in rows[-4:]]
+    said = refusal(long, tmp_path, without_types([*rows, *again]))
+    assert "4 cells occur more than once with different values: 'CONTROL_1' IL6|OID20101 (9.01, 0.5)" in said
+    assert "CONTROL_1: if these are the controls of several plates, remove their rows, or add a column" in said
+    assert long(tmp_path, [*rows, *again]).values.index.tolist() == SAMPLES, "with Sample_Type they are left out"
+    replicate = [{**rows[0], "NPX": "0.5"}]
+    assert "controls" not in refusal(long, tmp_path, without_types([*rows, *replicate]))
+
+
 def test_control_assays_by_their_type(tmp_path: Path) -> None:
     rows = [{**row, "AssayType": "ext_ctrl" if row["Assay"] == "TNF" else "assay"} for row in explore_rows()]
     assert long(tmp_path, rows).values.columns.tolist() == [name for name in NAMES if "TNF" not in name]
@@ -250,6 +294,19 @@ def test_control_assays_and_deviations_of_a_sheet_are_left_out(tmp_path: Path) -
     measured = wide(tmp_path, rows)
     pd.testing.assert_frame_equal(measured.values, grid())
     assert measured.origin.notes == ("1 control assays left out: Inc Ctrl 1",)
+
+
+def test_controls_of_a_sheet_are_named_too(tmp_path: Path) -> None:
+    named = [["IPC 1", *row[1:]] if row[:1] == ["S03"] else row for row in manager_rows()]
+    measured = wide(tmp_path, named)
+    assert "IPC 1" in measured.values.index
+    assert measured.origin.notes == (
+        "1 sample ids look like controls, and count as samples: IPC 1. If they are, remove their rows",
+    )
+    twice = [["IPC 1", *row[1:]] if row[:1] in (["S03"], ["S04"]) else row for row in manager_rows()]
+    said = refusal(wide, tmp_path, twice)
+    assert "1 sample id occurs more than once: IPC 1" in said
+    assert said.endswith(" IPC 1: if these are the controls of several plates, remove their rows.")
 
 
 def replaced(at: str, position: int, cell: object):
