@@ -21,6 +21,9 @@ COLUMNS: Final = {
     "panel": "panel",
     "npx": "npx",
     "lod": "lod",
+    "platelod": "plate_lod",
+    "platespecificlod": "plate_lod",
+    "maxlod": "max_lod",
     "qcwarning": "sample_qc",
     "sampleqc": "sample_qc",
     "assaywarning": "assay_qc",
@@ -29,6 +32,8 @@ COLUMNS: Final = {
     "assaytype": "assay_type",
     "plateid": "plate",
 }
+LIMITS: Final = ("plate_lod", "lod", "max_lod")
+"""Limits of detection, the best one first: that of the sample's own plate, the export's only one, the largest of all."""
 NUMERIC: Final = ("npx", "lod")
 
 _UNFLAGGED: Final = ("", "pass", "na", "nan", "false")  # "false" of a column of warnings

@@ -14,6 +14,7 @@ from cpivae.data.labels import SAMPLE_ID, quoted
 from cpivae.data.measured import NPX, Measured, Origin, Plate
 from cpivae.data.olink import (
     COLUMNS,
+    LIMITS,
     NUMERIC,
     feature_names,
     is_control_assay,
@@ -58,7 +59,10 @@ def long_from_parquet(path: Path, table: Any) -> Measured:
 
 
 def _positions(path: Path, header: list[str]) -> dict[str, int]:
-    """Return where the known columns are; of two that mean the same, none is better, so they are refused."""
+    """Return where the known columns are; of two that mean the same, none is better, so they are refused.
+
+    Limits of detection are the exception: the first of ``LIMITS`` is ``lod``, and the others are not read.
+    """
     found: dict[str, int] = {}
     for i, name in enumerate(header):
         meaning = COLUMNS.get(canonical(name))
@@ -69,7 +73,8 @@ def _positions(path: Path, header: list[str]) -> dict[str, int]:
                 f"{path}: the columns {quoted(header[found[meaning]])} and {quoted(name)} mean the same. Keep one."
             )
         found[meaning] = i
-    return found
+    limits = [found.pop(name) for name in LIMITS if name in found]
+    return found | ({"lod": limits[0]} if limits else {})
 
 
 def _measured(path: Path, records: pd.DataFrame) -> Measured:

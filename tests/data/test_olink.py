@@ -148,6 +148,36 @@ def test_warnings_limits_and_plates(tmp_path: Path) -> None:
     assert measured.plates == (Plate("Plate1", 4, 4.025), Plate("Plate2", 4, 5.025))
 
 
+@pytest.mark.parametrize("parquet", [False, True])
+@pytest.mark.parametrize(
+    ("limits", "below"),
+    [
+        ({"MaxLOD": 3.5}, 3),
+        ({"Plate LOD": 1.5}, 1),
+        ({"PlateLOD": 1.5, "MaxLOD": 3.5}, 1),
+        ({"MaxLOD": 3.5, "plate_lod": 1.5}, 1),
+        ({"MaxLOD": 3.5, "LOD": 2.5}, 2),
+        ({"LOD": 2.5, "PlateLOD": 1.5}, 1),
+    ],
+)
+def test_the_limit_of_a_samples_own_plate_comes_first_and_the_largest_last(
+    tmp_path: Path, limits: dict[str, float], below: int, parquet: bool
+) -> None:
+    rows = [{k: v for k, v in row.items() if k != "LOD"} for row in explore_rows()]
+    if parquet:
+        frame = pd.DataFrame(rows).astype({"NPX": float}).assign(**limits)
+        frame.to_parquet(tmp_path / "x.parquet")
+        measured = read_measured(tmp_path / "x.parquet")
+    else:
+        measured = long(tmp_path, [row | {name: str(limit) for name, limit in limits.items()} for row in rows])
+    assert measured.below_lod is not None
+    assert measured.below_lod.sum(axis=1).tolist() == [4] * below + [0] * (8 - below)
+
+
+def test_without_limits_nothing_is_known_to_be_below_one(tmp_path: Path) -> None:
+    assert long(tmp_path, [{k: v for k, v in row.items() if k != "LOD"} for row in explore_rows()]).below_lod is None
+
+
 def test_feature_names_are_those_of_any_other_export(tmp_path: Path) -> None:
     alone = [row for row in explore_rows() if row["Panel"] == "Inflammation"]
     assert long(tmp_path, alone).values.columns.tolist() == ["IL6|OID20101", "TNF|OID20074"]
@@ -193,6 +223,7 @@ def change(**cells: str):
         (change(LOD="low"), "column 'LOD': 'low' is not a number"),
         (lambda rows: rows[-4:], "has a header but no sample below it: 1 control samples left out"),
         (lambda rows: [{**r, "SampleQC": "PASS"} for r in rows], "'QC_Warning' and 'SampleQC' mean the same. Keep one"),
+        (lambda rows: [{**r, "Plate LOD": "1", "PlateLOD": "2"} for r in rows], "'Plate LOD' and 'PlateLOD' mean the"),
     ],
 )
 def test_unusable_long_exports(tmp_path: Path, damage, expected: str) -> None:
