@@ -33,7 +33,7 @@ COLUMNS: Final = {
     "plateid": "plate",
 }
 LIMITS: Final = ("plate_lod", "lod", "max_lod")
-"""Limits of detection, the best one first: that of the sample's own plate, the export's only one, the largest of all."""
+"""Limits of detection, the best one first: of the sample's own plate, the export's only one, the largest of all."""
 NUMERIC: Final = ("npx", "lod")
 
 _UNFLAGGED: Final = ("", "pass", "na", "nan", "false")  # "false" of a column of warnings
