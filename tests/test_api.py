@@ -118,9 +118,7 @@ def test_what_a_notebook_may_get_wrong_is_a_sentence(tables: dict[str, pd.DataFr
             bundle.impute(given, **how)
     with pytest.raises(DataError, match="platform a is a ndarray"):
         cpivae.train(table.to_numpy(), tables["b"], tmp_path / "x")
-    with pytest.raises(
-        DataError, match=r"data\.strip_ids says .* cpivae\.read_table\(path, strip_ids=True\)"
-    ):
+    with pytest.raises(DataError, match=r"data\.strip_ids says .* cpivae\.read_table\(path, strip_ids=True\)"):
         cpivae.train(*tables.values(), tmp_path / "x", settings={"data.strip_ids": True})
     with pytest.raises(FolderError, match=r"s3://\.\.\. is no folder of this machine"):
         cpivae.train(*tables.values(), "s3://lab/x", settings=SETTINGS)
