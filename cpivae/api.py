@@ -209,7 +209,7 @@ class Bundle:
         Raises
         ------
         DataError
-            The table lacks features that the model needs or is in other units, or no platform can be told by its features.
+            The table lacks features that the model needs, is in other units, or its features tell no platform.
         """
         return self._impute(table, source, target, allow_missing=allow_missing, min_corr=min_corr, seed=seed).values
 
