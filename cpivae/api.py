@@ -26,7 +26,9 @@ Table = pd.DataFrame | str | Path
 __all__ = ["Bundle", "load_bundle", "read_table", "train", "tune"]
 
 
-def read_table(path: str | Path, *, transpose: bool = False, drop_qc_warnings: bool = False) -> pd.DataFrame:
+def read_table(
+    path: str | Path, *, transpose: bool = False, drop_qc_warnings: bool = False, strip_ids: bool = False
+) -> pd.DataFrame:
     """Read a table of one platform; what kind of file it is, its content tells (docs/data_formats.md).
 
     Parameters
@@ -37,6 +39,8 @@ def read_table(path: str | Path, *, transpose: bool = False, drop_qc_warnings: b
         Features are rows in the file.
     drop_qc_warnings
         Values under a QC warning are missing.
+    strip_ids
+        Remove blanks around sample ids and feature names.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def read_table(path: str | Path, *, transpose: bool = False, drop_qc_warnings: b
     DataError
         With what is wrong with the file in a sentence.
     """
-    settings = DataSettings(transpose=transpose, drop_qc_warnings=drop_qc_warnings)
+    settings = DataSettings(transpose=transpose, drop_qc_warnings=drop_qc_warnings, strip_ids=strip_ids)
     return read_measured(Path(path), settings).values
 
 
@@ -205,7 +209,7 @@ class Bundle:
         Raises
         ------
         DataError
-            The table lacks features that the model needs, or no platform can be told by its features.
+            The table lacks features that the model needs, is in other units, or its features tell no platform.
         """
         return self._impute(table, source, target, allow_missing=allow_missing, min_corr=min_corr, seed=seed).values
 
@@ -282,7 +286,7 @@ def _pair(tables: Mapping[str, Table], settings: DataSettings) -> Pair:
         if of_files:
             raise DataError(
                 f"data.{of_files[0]} says how files are read, and a DataFrame is none. Give both tables as paths, or "
-                "DataFrames that are as the setting would make them."
+                f"DataFrames from cpivae.read_table(path, {of_files[0]}=True) and no such setting."
             )
         return pair_from_frames(
             {

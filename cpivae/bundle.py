@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import cpivae
+from cpivae.data.scale import Scales, plain_scales, read_scales
 from cpivae.errors import BundleError, listed
 from cpivae.files import sha256, share_like_a_new_file, write_text
 from cpivae.names import MAX_FOLDS, PLATFORMS, RunFiles
@@ -42,14 +43,18 @@ OPTIONAL: Final = (RunFiles.LINEAR_SKIP,)
 """Files for every fold that only some models need."""
 
 
-def write_manifest(folder: Path, n_folds: int) -> None:
-    """Write the manifest of a folder that holds all other files of a bundle."""
+def write_manifest(folder: Path, n_folds: int, scales: Scales | None = None) -> None:
+    """Write the manifest of a folder that holds all other files of a bundle.
+
+    ``scales``: what the training tables were, by platform.
+    """
     needed, optional = files_of(n_folds)
     manifest = {
         "format": "cpivae bundle",
         "format_version": FORMAT_VERSION,
         "cpivae_version": cpivae.__version__,
         "folds": n_folds,
+        "tables": plain_scales(scales or {}),
         "files": {n: sha256(folder / n) for n in (*needed, *optional) if n in needed or (folder / n).is_file()},
     }
     write_text(folder / MANIFEST, _render(manifest))
@@ -62,8 +67,10 @@ def files_of(n_folds: int) -> tuple[list[str], list[str]]:
     return [*FILES, *needed], [*OF_UNCERTAINTY, *optional]
 
 
-def verify(folder: Path) -> None:
-    """Make sure that a bundle is complete and unchanged.
+def verify(folder: Path) -> Scales:
+    """Make sure that a bundle is complete and unchanged; return what its training tables were.
+
+    A bundle of an older version does not say that.
 
     Raises
     ------
@@ -79,6 +86,7 @@ def verify(folder: Path) -> None:
             raise BundleError(f"the bundle {folder} is incomplete: {name} is missing. Export it again.")
         if sha256(path) != expected:
             raise BundleError(f"the bundle {folder} is damaged: {name} differs from its checksum. Export it again.")
+    return read_scales(manifest.get("tables", {}))
 
 
 def write_weights(folder: Path, replicas: Sequence[Mapping[str, Tensor]]) -> None:
@@ -122,6 +130,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         body = {key: value for key, value in manifest.items() if key != "sha256"}
         named = set(manifest["files"])
         needed, optional = files_of(n_folds) if n_folds in range(1, MAX_FOLDS + 1) else ([], [])
+        read_scales(manifest.get("tables", {}))
         intact = bool(needed) and raw == _render(body).encode() and set(needed) <= named <= {*needed, *optional}
     except (ValueError, KeyError, TypeError, AttributeError):
         intact, version = False, FORMAT_VERSION

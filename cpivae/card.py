@@ -10,7 +10,9 @@ import numpy as np
 import cpivae
 from cpivae.config.schema import Config
 from cpivae.config.variants import load_variant
-from cpivae.names import plural
+from cpivae.data.measured import Origin
+from cpivae.data.scale import Scales
+from cpivae.names import PLATFORMS, plural
 from cpivae.uncertainty.coverage import HALF_WIDTH, INTERVAL
 from cpivae.uncertainty.files import Calibrations
 
@@ -21,6 +23,7 @@ def model_card(
     metrics: dict[str, Any],
     held: int,
     calibrations: Calibrations,
+    scales: Scales,
 ) -> str:
     """Describe a bundle for the people it is shared with, in Markdown; it holds ``held`` training samples."""
     variant = load_variant(config.model.model_type)
@@ -66,9 +69,14 @@ def model_card(
     cpivae impute --experiment_dir THIS_FOLDER --input_data new_a.csv \\
         --source_platform a --target_platform b --output imputed_b.csv
 
-Columns are matched by the names in `feature_names_a.txt` and `feature_names_b.txt`. Values are expected on the scale of
-the training tables; gaps are filled with training statistics. Every file is listed with its SHA-256 in `MANIFEST.json`,
-and reading this folder executes nothing.
+Columns are matched by the names in `feature_names_a.txt` and `feature_names_b.txt`; gaps are filled with training
+statistics. Every file is listed with its SHA-256 in `MANIFEST.json`, and reading this folder executes nothing.
+
+New tables must be in the units of the training tables:
+
+| platform | training table | units | what was done in reading it |
+|---|---|---|---|
+{_of_tables(scales)}
 
 ## Not for
 
@@ -76,6 +84,16 @@ Decisions about a person. Proteins, matrices and cohorts unlike those of the tra
 
 Written by cpivae {cpivae.__version__}; all settings are in `config.yaml`.
 {_of_every_protein(calibrations, features)}"""
+
+
+def _of_tables(scales: Scales) -> str:
+    """Say in which units the training tables were, a row each."""
+    rows = []
+    for platform in PLATFORMS:
+        table = scales.get(platform, Origin("not known", transform="not known"))
+        cells = (text.replace("|", "\\|") for text in (platform, table.form, table.units, table.transform))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def _told_of_tests(metrics: dict[str, Any]) -> str:

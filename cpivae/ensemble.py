@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cpivae.config.schema import Config
+from cpivae.data.scale import Scales
 from cpivae.errors import FolderError
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.record import ranked
@@ -14,8 +15,9 @@ from cpivae.uncertainty.measure import measure
 from cpivae.uncertainty.predict import Trained
 
 
-def best_trials(path: Path, n: int) -> tuple[Config, list[Trained], Callable[[], Calibrations]]:
-    """Return the settings of a sweep's best trial, the models of its ``n`` best, and what measures their uncertainty.
+def best_trials(path: Path, n: int) -> tuple[Config, list[Trained], Callable[[], Calibrations], Scales]:
+    """Return the settings of a sweep's best trial, the models of its ``n`` best, what measures their uncertainty, and
+    what the training tables were.
 
     Trials may differ in architecture; samples, splits and features are the same for all of a sweep.  Their uncertainty
     is that of the mean of their predictions, so it is measured for them together, on validation rows.
@@ -42,4 +44,4 @@ def best_trials(path: Path, n: int) -> tuple[Config, list[Trained], Callable[[],
         # Test rows stay unread: nobody has looked at them for these trials together.
         return measure(trained, runs[0].folds, test=False)
 
-    return runs[0].run.config(), trained, calibrations
+    return runs[0].run.config(), trained, calibrations, runs[0].run.scales()

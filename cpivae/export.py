@@ -48,6 +48,7 @@ def pack(again: Again, output: Path, confirmed: dict[str, Any] | None = None) ->
     (first, preprocessors), held = fitted[0], 0
     features = {platform: p.features for platform, p in preprocessors.items()}
     calibrations, unmeasured = _calibrations(again)
+    scales = folder.scales()
     if rows := max(p.training_rows_inside for p in preprocessors.values()):
         held = rows if len(fitted) == 1 else _samples_of_all_folds(first)
     with folder_written_whole(output) as beside:
@@ -62,8 +63,8 @@ def pack(again: Again, output: Path, confirmed: dict[str, Any] | None = None) ->
         write_text(beside / METRICS, json.dumps(metrics, indent=2) + "\n")
         if calibrations:
             write_calibrations(beside, calibrations, features)
-        write_text(beside / CARD, model_card(config, features, metrics, held, calibrations))
-        write_manifest(beside, len(fitted))
+        write_text(beside / CARD, model_card(config, features, metrics, held, calibrations, scales))
+        write_manifest(beside, len(fitted), scales)
     notes = [f"warning: {unmeasured}"] if unmeasured else []
     if held:
         notes += ["warning: the bundle holds the scaled values of the training samples (missing_value_strategy: knn)"]

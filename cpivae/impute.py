@@ -12,6 +12,8 @@ import pandas as pd
 from cpivae.bundle import is_bundle, read_weights, verify
 from cpivae.config.load import load_config
 from cpivae.config.schema import Config
+from cpivae.data.measured import Origin
+from cpivae.data.scale import Scales, doubts, require_same_scale, samples_far_off
 from cpivae.data.tables import alike_names
 from cpivae.ensemble import best_trials
 from cpivae.errors import BundleError, DataError, FolderError, listed
@@ -22,7 +24,7 @@ from cpivae.training.folder import RunFolder
 from cpivae.training.trained import load_trained
 from cpivae.uncertainty.calibrate import Calibration
 from cpivae.uncertainty.files import Calibrations, read_calibrations
-from cpivae.uncertainty.predict import DRAWS, Trained, predict_in_pieces
+from cpivae.uncertainty.predict import DRAWS, Floats, Trained, predict_in_pieces
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,18 @@ class Imputer:
     """One trained model or several, ready for new samples."""
 
     def __init__(
-        self, config: Config, replicas: Sequence[Trained], calibrations: Callable[[], Calibrations] | None = None
+        self,
+        config: Config,
+        replicas: Sequence[Trained],
+        calibrations: Callable[[], Calibrations] | None = None,
+        scales: Scales | None = None,
     ) -> None:
-        """``calibrations``: how uncertain the predictions are; asked only when somebody wants to know."""
+        """``calibrations``: how uncertain the predictions are; asked only when somebody wants to know.
+
+        ``scales``: what the training tables were, by platform, where that is known.
+        """
         self.config, self.replicas = config, list(replicas)
-        self._calibrations = calibrations
+        self._calibrations, self._scales = calibrations, scales or {}
 
     def impute(
         self,
@@ -59,8 +68,12 @@ class Imputer:
         seed: int = 0,
         uncertainty: bool = False,
         min_corr: float | None = None,
+        origin: Origin | None = None,
     ) -> Imputed:
         """Predict platform ``target`` from a table (n samples, features of ``source``), NaN where missing.
+
+        The table must be in the units of the training table: ``origin``, what its file says of it, and its values are
+        compared with what is known of that one.
 
         Several models impute the mean of what each predicts; their latent codes stand side by side.
         ``seed`` matters only to a model that draws (``model.sampling_noise`` above 0): the same seed, the same values.
@@ -72,7 +85,7 @@ class Imputer:
         ------
         DataError
             The table lacks features the model was trained on, and ``allow_missing`` is off; or it has none of them; or
-            ``min_corr`` leaves no feature.
+            ``min_corr`` leaves no feature; or it is in other units than the training table.
         BundleError
             Uncertainty or ``min_corr`` is asked of a bundle that does not know.
         FolderError
@@ -85,7 +98,9 @@ class Imputer:
         if min_corr is not None and calibration is not None:
             kept, told = _expected(calibration, min_corr)
             notes += told
-        measured = table.reindex(columns=known).to_numpy(dtype=np.float64)
+        matched = table.reindex(columns=known)
+        measured = matched.to_numpy(dtype=np.float64)
+        notes += self._of_scale(matched, measured, source, origin)
         notes += _gaps(measured, list(table.index))
         values = np.empty((len(measured), len(kept)))
         sd = np.empty_like(values) if uncertainty else None
@@ -121,6 +136,14 @@ class Imputer:
             "program, or without its training tables. Export it again with cpivae export, where these tables are; "
             "without --uncertainty and --min_corr it imputes as it is."
         )
+
+    def _of_scale(self, table: pd.DataFrame, measured: Floats, source: str, origin: Origin | None) -> list[str]:
+        """Refuse a table on another scale than the training table; return warnings of one that seems to be."""
+        trained = self._scales.get(source)
+        require_same_scale(trained, origin, table, source)
+        far = samples_far_off(self.replicas[0].preprocessors[source], measured, list(table.index))
+        logged = self.config.data.log_enabled(source)
+        return doubts(trained, origin, logged=logged, far=far, n_samples=len(table), platform=source)
 
     @staticmethod
     def _match(table: pd.DataFrame, known: list[str], source: str, *, allow_missing: bool) -> list[str]:
@@ -166,18 +189,18 @@ def load_imputer(path: Path, ensemble: int | None = None) -> Imputer:
             raise FolderError(f"{path} is not a sweep folder; --ensemble takes the {ensemble} best trials of one.")
         return Imputer(*best_trials(path, ensemble))
     if is_bundle(path):
-        verify(path)
+        scales = verify(path)
         config = load_config(path / RunFiles.CONFIG)
         trained = load_trained(path, config, read_weights(path, config.n_replicas()))
         features = {p: fitted.features for p, fitted in trained[0].preprocessors.items()}
-        return Imputer(config, trained, lambda: read_calibrations(path, features))
+        return Imputer(config, trained, lambda: read_calibrations(path, features), scales)
     if is_sweep:
         raise FolderError(
             f"{path} is a sweep folder. Use its bundle {path / 'best'}, or one of the folders in trials/, or its best "
             "trials together with --ensemble."
         )
     again = Again(RunFolder.open(path))
-    return Imputer(again.run.config(), again.trained, lambda: calibrations_of(again))
+    return Imputer(again.run.config(), again.trained, lambda: calibrations_of(again), again.run.scales())
 
 
 def _expected(calibration: Calibration, min_corr: float) -> tuple[np.ndarray, list[str]]:

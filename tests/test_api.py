@@ -94,6 +94,15 @@ def test_a_sweep_from_tables_in_memory(
     assert [r.score for r in more.records[:3]] == [r.score for r in result.records]
 
 
+def test_a_table_is_read_as_the_settings_of_a_run_would_have_it(tmp_path: Path) -> None:
+    """What is said to a DataFrame under ``data.strip_ids`` can be done."""
+    (tmp_path / "x.csv").write_text("id,a ,b\nS1 ,1,2\nS2,3,4\n")
+    plain, stripped = (cpivae.read_table(tmp_path / "x.csv", strip_ids=strip) for strip in (False, True))
+    assert (list(plain.index), list(plain.columns)) == (["S1 ", "S2"], ["a ", "b"])
+    assert (list(stripped.index), list(stripped.columns)) == (["S1", "S2"], ["a", "b"])
+    pd.testing.assert_frame_equal(plain, cpivae.read_table(tmp_path / "x.csv"))
+
+
 def test_what_a_notebook_may_get_wrong_is_a_sentence(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
     bundle = cpivae.load_bundle(cpivae.train(*tables.values(), tmp_path / "run", settings=SETTINGS).folder.path)
     table = tables["a"]
@@ -109,7 +118,7 @@ def test_what_a_notebook_may_get_wrong_is_a_sentence(tables: dict[str, pd.DataFr
             bundle.impute(given, **how)
     with pytest.raises(DataError, match="platform a is a ndarray"):
         cpivae.train(table.to_numpy(), tables["b"], tmp_path / "x")
-    with pytest.raises(DataError, match=r"data\.strip_ids says how files are read"):
+    with pytest.raises(DataError, match=r"data\.strip_ids says .* cpivae\.read_table\(path, strip_ids=True\)"):
         cpivae.train(*tables.values(), tmp_path / "x", settings={"data.strip_ids": True})
     with pytest.raises(FolderError, match=r"s3://\.\.\. is no folder of this machine"):
         cpivae.train(*tables.values(), "s3://lab/x", settings=SETTINGS)

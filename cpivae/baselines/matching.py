@@ -56,12 +56,21 @@ def _keys(name: str, more: Keys) -> Iterator[str]:
 
 
 def names_in_file(path: Path, settings: DataSettings | None = None) -> dict[str, list[str]]:
-    """Return what a table says of its features beside their names: the UniProt accessions of vendors' formats.
+    """Return what a table says of its features beside their names: UniProt accessions, and an ADAT's gene symbols.
+
+    A SOMAmer for a complex has the symbol of each of its parts.
 
     ``settings``: how the table is read, as for :func:`cpivae.data.readers.read_measured`.
     """
-    proteins = read_measured(path, settings).proteins
-    return {} if proteins is None else {str(name): [text] for name, text in proteins.items() if text.strip()}
+    measured = read_measured(path, settings)
+    more: dict[str, list[str]] = defaultdict(list)
+    if measured.proteins is not None:
+        for name, text in measured.proteins.items():
+            more[str(name)] += [text] if text.strip() else []
+    if measured.genes is not None:
+        for name, text in measured.genes.items():
+            more[str(name)] += text.split()
+    return {name: texts for name, texts in more.items() if texts}
 
 
 def read_feature_map(path: Path, features: Mapping[str, Iterable[str]]) -> Matches:

@@ -75,6 +75,7 @@ def impute(
         seed=seed,
         uncertainty=uncertainty is not None,
         min_corr=min_corr,
+        origin=measured.origin,
     )
     for note in imputed.notes:
         print(note)

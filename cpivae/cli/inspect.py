@@ -7,14 +7,23 @@ from typing import Annotated
 
 import typer
 
-from cpivae.cli.options import DropQcWarnings, MinDetected, Transpose
+from cpivae.cli.options import DropQcWarnings, Transpose
 
 
 def inspect(
     file: Annotated[Path, typer.Argument(help="A table, of any kind that is read.", show_default=False)],
     transpose: Transpose = False,
     drop_qc_warnings: DropQcWarnings = False,
-    min_detected: MinDetected = None,
+    min_detected: Annotated[
+        float | None,
+        typer.Option(
+            "--min_detected",
+            min=0,
+            max=1,
+            help="Also count the features detected in at least this share of the samples.",
+            show_default="not counted",
+        ),
+    ] = None,
     strip_ids: Annotated[
         bool, typer.Option("--strip_ids", help="Remove blanks around sample ids and feature names.")
     ] = False,

@@ -63,6 +63,7 @@ def measured_adat(content: Content) -> Measured:
         Origin(f"SomaScan ADAT, {normalised}", LOG2_RFU, "log2 of RFU", notes),
         flagged=flagged,
         proteins=adat.features["UniProt"],
+        genes=adat.features.get("EntrezGeneSymbol"),
         plates=plates_of(adat.values, adat.samples["PlateId"]) if "PlateId" in adat.samples else (),
     )
 

@@ -64,6 +64,8 @@ class Measured:
     """(N, D) cells below the limit of detection; None where the file has no limits."""
     proteins: pd.Series | None = None
     """UniProt entry of every feature, where the file has it."""
+    genes: pd.Series | None = None
+    """Gene symbols of every feature, separated by blanks, where the file has them beside the features' names."""
     plates: tuple[Plate, ...] = ()
 
     @property
@@ -113,6 +115,7 @@ class Measured:
             flagged=None if self.flagged is None else self.flagged.set_axis(index).set_axis(columns, axis="columns"),
             below_lod=None if self.below_lod is None else self.below_lod.set_axis(index).set_axis(columns, axis=1),
             proteins=None if self.proteins is None else self.proteins.set_axis(columns),
+            genes=None if self.genes is None else self.genes.set_axis(columns),
             origin=self.origin.noting(note),
         )
 

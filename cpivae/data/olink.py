@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import pandas as pd
@@ -20,6 +21,9 @@ COLUMNS: Final = {
     "panel": "panel",
     "npx": "npx",
     "lod": "lod",
+    "platelod": "plate_lod",
+    "platespecificlod": "plate_lod",
+    "maxlod": "max_lod",
     "qcwarning": "sample_qc",
     "sampleqc": "sample_qc",
     "assaywarning": "assay_qc",
@@ -28,11 +32,14 @@ COLUMNS: Final = {
     "assaytype": "assay_type",
     "plateid": "plate",
 }
+LIMITS: Final = ("plate_lod", "lod", "max_lod")
+"""Limits of detection, the best one first: of the sample's own plate, the export's only one, the largest of all."""
 NUMERIC: Final = ("npx", "lod")
 
 _UNFLAGGED: Final = ("", "pass", "na", "nan", "false")  # "false" of a column of warnings
 _SAMPLES: Final = ("", "sample", "na", "nan")
 _ASSAYS: Final = ("", "assay", "na", "nan")
+_LIKE_A_CONTROL: Final = re.compile(r".*(control|ctrl).*|(neg|ipc|sc|nc|pc)\d{0,2}")
 _CONTROL_ASSAY: Final = re.compile(r"(inc|ext|amp|det)(ubation|ension|lification|ection)?(ctrl|control)\d*")
 
 
@@ -50,6 +57,33 @@ def is_flagged(qc: pd.Series) -> pd.Series:
 def is_control_sample(kinds: pd.Series) -> pd.Series:
     """Say of every Sample_Type whether it is a control."""
     return ~kinds.str.strip().str.casefold().isin(_SAMPLES)
+
+
+def like_controls(ids: Iterable[str]) -> list[str]:
+    """Return, each once, the sample ids that look like the controls of a plate; nobody but the user can know.
+
+    >>> like_controls(["CONTROL_SAMPLE_AS 1", "Neg Ctrl", "IPC_2", "SC", "SC1024", "IPCAS1"])
+    ['CONTROL_SAMPLE_AS 1', 'Neg Ctrl', 'IPC_2', 'SC']
+    """
+    return [name for name in dict.fromkeys(ids) if _LIKE_A_CONTROL.fullmatch(canonical(name))]
+
+
+def suspected_controls(ids: Iterable[str], remedy: str) -> list[str]:
+    """Name, in one line or none, the samples that are probably controls, in a file that does not say which are.
+
+    Where most ids look so, it is how the study names its samples.
+    """
+    samples = list(dict.fromkeys(ids))
+    found = like_controls(samples)
+    if not found or len(found) * 2 > len(samples):
+        return []
+    return [f"{len(found)} sample ids look like controls, and count as samples: {listed(found)}. If they are, {remedy}"]
+
+
+def repeated_controls(ids: Iterable[str], remedy: str) -> str:
+    """Return the sentence that follows where ids occur more than once: a control is on every plate."""
+    found = like_controls(ids)
+    return f" {listed(found)}: if these are the controls of several plates, {remedy}." if found else ""
 
 
 def is_control_assay(names: pd.Series, kinds: pd.Series | None = None) -> pd.Series:

@@ -14,11 +14,14 @@ from cpivae.data.labels import SAMPLE_ID, quoted
 from cpivae.data.measured import NPX, Measured, Origin, Plate
 from cpivae.data.olink import (
     COLUMNS,
+    LIMITS,
     NUMERIC,
     feature_names,
     is_control_assay,
     is_control_sample,
     is_flagged,
+    repeated_controls,
+    suspected_controls,
 )
 from cpivae.data.parquet import numbers, strings
 from cpivae.data.text import Text
@@ -26,6 +29,8 @@ from cpivae.errors import DataError, listed
 
 _NAMED = 3
 """So many cells are named in a message."""
+
+_LEAVE_OUT = "remove their rows, or add a column Sample_Type with anything but SAMPLE for them"
 
 
 def long_from_text(text: Text) -> Measured:
@@ -54,7 +59,10 @@ def long_from_parquet(path: Path, table: Any) -> Measured:
 
 
 def _positions(path: Path, header: list[str]) -> dict[str, int]:
-    """Return where the known columns are; of two that mean the same, none is better, so they are refused."""
+    """Return where the known columns are; of two that mean the same, none is better, so they are refused.
+
+    Limits of detection are the exception: the first of ``LIMITS`` is ``lod``, and the others are not read.
+    """
     found: dict[str, int] = {}
     for i, name in enumerate(header):
         meaning = COLUMNS.get(canonical(name))
@@ -65,7 +73,8 @@ def _positions(path: Path, header: list[str]) -> dict[str, int]:
                 f"{path}: the columns {quoted(header[found[meaning]])} and {quoted(name)} mean the same. Keep one."
             )
         found[meaning] = i
-    return found
+    limits = [found.pop(name) for name in LIMITS if name in found]
+    return found | ({"lod": limits[0]} if limits else {})
 
 
 def _measured(path: Path, records: pd.DataFrame) -> Measured:
@@ -128,6 +137,8 @@ def _without_controls(path: Path, records: pd.DataFrame) -> tuple[pd.DataFrame, 
             kinds = ", ".join(f"{kind} {n}" for kind, n in dropped.items())
             notes.append(f"{dropped.sum()} control samples left out ({kinds})")
             records = records[~control]
+    else:
+        notes += suspected_controls(records["sample"].unique(), _LEAVE_OUT)
     if "assay" in records and len(records):
         control = is_control_assay(records["assay"], records.get("assay_type"))
         if control.any():
@@ -158,6 +169,7 @@ def _repeated(path: Path, records: pd.DataFrame, feature: pd.Series, cell: Any) 
         raise DataError(
             f"{path}: {len(wrong)} cells occur more than once with different values: {'; '.join(named)}{more}. "
             "Every sample must be measured once by every assay: rename the replicates or drop them."
+            + repeated_controls(records["sample"].iloc[np.flatnonzero(pd.Series(cell).isin(wrong))], _LEAVE_OUT)
         )
     return again
 

@@ -14,7 +14,13 @@ from cpivae.data.cells import as_number, canonical
 from cpivae.data.delimited import ragged
 from cpivae.data.labels import SAMPLE_ID, SAMPLES_IN_ROWS, quoted, require_usable, unusable_cell
 from cpivae.data.measured import NPX, Measured, Origin, Plate, plates_of
-from cpivae.data.olink import feature_names, is_control_assay, is_flagged
+from cpivae.data.olink import (
+    feature_names,
+    is_control_assay,
+    is_flagged,
+    repeated_controls,
+    suspected_controls,
+)
 from cpivae.data.text import Text
 from cpivae.errors import DataError, listed
 
@@ -75,7 +81,11 @@ def read_wide(text: Text) -> Measured:
     positions, names = layout.features["position"], pd.Index(layout.features["name"].tolist(), dtype="str")
     index = pd.Index([cells[0] for _, cells in samples], dtype="str", name=SAMPLE_ID)
     values = pd.DataFrame(_numbers(text, samples, positions, names), index=index, columns=names)
-    require_usable(values, text.path)  # names that occur twice would select more than they mean below
+    try:
+        require_usable(values, text.path)  # names that occur twice would select more than they mean below
+    except DataError as error:
+        raise DataError(f"{error}{repeated_controls(index[index.duplicated()], 'remove their rows')}") from None
+    layout.notes += suspected_controls(index, "remove their rows")
     return Measured(
         values,
         Origin("Olink NPX Manager's wide form", NPX, notes=tuple(layout.notes)),

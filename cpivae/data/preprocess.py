@@ -95,6 +95,12 @@ class Preprocessor:
         """Scale and fill rows (n, D) of ``features``, NaN where missing: (n, D) without gaps."""
         return np.ascontiguousarray(self.pipeline.transform(values), dtype=np.float32)
 
+    def scaled(self, values: Floats) -> Floats:
+        """Scale rows (n, D) as :meth:`transform` does, and leave gaps as they are."""
+        for name, step in self.pipeline.steps:
+            values = values if name == "fill" else step.transform(values)
+        return values
+
     def inverse(self, scaled: npt.NDArray[Any]) -> Floats:
         """Take rows (n, D) from scaled to original units."""
         values: Floats = np.asarray(scaled, dtype=np.float64)

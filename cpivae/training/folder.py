@@ -16,6 +16,7 @@ from cpivae.config.schema import Config
 from cpivae.config.yaml import dump_yaml
 from cpivae.data.prepare import Folds, PreparedData
 from cpivae.data.preprocess import Preprocessor, load_preprocessor, save_preprocessor
+from cpivae.data.scale import Scales, scales_of_run
 from cpivae.errors import CheckpointError, FolderError
 from cpivae.files import folder_written_whole, link_or_copy, write_text
 from cpivae.names import PLATFORMS, RunFiles, fold_of
@@ -114,6 +115,11 @@ class RunFolder:
     def preprocessors(self) -> dict[str, Preprocessor]:
         """Return the fitted preprocessing of the (first) fold; features are the same in all."""
         return read_preprocessors(self.folds()[0])
+
+    def scales(self) -> Scales:
+        """Return what the tables were that the run was trained on; nothing where it has not been recorded."""
+        path = self.path / RunFiles.ENVIRONMENT
+        return scales_of_run(json.loads(path.read_text(encoding="utf-8"))["data"]) if path.is_file() else {}
 
     def history(self) -> pd.DataFrame:
         """Return the metrics of every epoch, one row each."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from vendors import as_text, explore_rows, real_adat
 
 from cpivae.baselines.matching import matching_features, names_in_file, read_feature_map
+from cpivae.config.schema import DataSettings
 from cpivae.data.adat import read_adat
 from cpivae.data.example import write_somascan_example
 from cpivae.data.readers import read_table
@@ -46,15 +48,45 @@ def test_a_protein_with_several_reagents_has_several_matches_each_once() -> None
 
 def test_the_annotation_of_an_adat_matches_its_seq_ids(tmp_path: Path) -> None:
     with as_file(files("somadata") / "data" / "example_data.adat") as path:
-        names, seq_ids, uniprot = names_in_file(path), read_table(path).columns, read_adat(path).features["UniProt"]
-    assert set(names) == set(seq_ids[(uniprot != "").to_numpy()])
+        names, seq_ids, annotation = names_in_file(path), read_table(path).columns, read_adat(path).features
+    uniprot, genes = annotation["UniProt"], annotation["EntrezGeneSymbol"]
+    assert set(names) == set(seq_ids[((uniprot != "") | (genes != "")).to_numpy()])
     olink = ["crystallin_P43320", "nothing"]
     expected = [("crystallin_P43320", s) for s in seq_ids if uniprot[s] == "P43320"]
     assert expected
     assert matching_features({"a": olink, "b": seq_ids}) == []
     assert matching_features({"a": olink, "b": seq_ids}, {"a": {}, "b": names}) == expected
+    by_gene = matching_features({"a": ["CRYBB2", "raf1", "IL12B", "RAF"], "b": seq_ids}, {"b": names})
+    assert by_gene == [
+        *(("CRYBB2", s) for s in seq_ids if genes[s] == "CRYBB2"),
+        *(("raf1", s) for s in seq_ids if genes[s] == "RAF1"),
+        *(("IL12B", s) for s in seq_ids if "IL12B" in genes[s].split()),
+    ]
+    assert {a for a, _ in by_gene} == {"CRYBB2", "raf1", "IL12B"}
+    assert any(" " in genes[s] for a, s in by_gene if a == "IL12B"), "a complex, such as IL12A IL12B"
     (tmp_path / "x.csv").write_text("sample,IL8,TNF\nS1,1,2\n")
     assert names_in_file(tmp_path / "x.csv") == {}
+
+
+def test_a_table_of_gene_names_and_an_olink_export_match_an_adat(tmp_path: Path) -> None:
+    """By gene symbol the one, by UniProt the other, whose assays have names of their own."""
+    (tmp_path / "x.adat").write_text(real_adat())
+    first = read_adat(tmp_path / "x.adat").samples.index[0]
+    (tmp_path / "x.adat").write_text(real_adat().replace(f"\t{first}\t", f"\t{first} \t", 1))
+    annotation = read_adat(tmp_path / "x.adat").features
+    crystallin, kinase = (annotation.index[annotation["EntrezGeneSymbol"] == gene][0] for gene in ("CRYBB2", "RAF1"))
+    (tmp_path / "x.csv").write_text("sample,CRYBB2,RAF1,NOBODY\nS1,1,2,3\n")
+    assays = {"IL6": "beta crystallin", "TNF": "c-Raf"}
+    accessions = {"IL6": annotation.loc[crystallin, "UniProt"], "TNF": annotation.loc[kinase, "UniProt"]}
+    rows = [row for row in explore_rows() if row["Panel"] == "Inflammation"]
+    rows = [{**row, "Assay": assays[row["Assay"]], "UniProt": accessions[row["Assay"]]} for row in rows]
+    (tmp_path / "npx.csv").write_text(as_text(rows))
+    for name, of_a in (("x.csv", ["CRYBB2", "RAF1"]), ("npx.csv", ["beta crystallin|OID20101", "c-Raf|OID20074"])):
+        paths = {"a": tmp_path / name, "b": tmp_path / "x.adat"}
+        more = {p: names_in_file(path, DataSettings(strip_ids=True)) for p, path in paths.items()}
+        assert more["b"] == names_in_file(paths["b"])
+        features = {p: read_table(path).columns for p, path in paths.items()}
+        assert matching_features(features, more) == [(of_a[0], crystallin), (of_a[1], kinase)]
 
 
 def test_every_further_reagent_of_the_example_has_a_match(tmp_path: Path) -> None:

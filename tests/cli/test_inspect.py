@@ -68,6 +68,13 @@ def test_what_the_filters_would_do(tmp_path: Path, capsys: pytest.CaptureFixture
     assert told["min_detected"] == "0 of 4 features in at least 90% of samples"
 
 
+def test_the_help_speaks_of_what_inspect_does(capsys: pytest.CaptureFixture[str]) -> None:
+    said = " ".join(re.sub(r"[│\n]", " ", run(capsys, "inspect", "--help")).split())
+    assert "Also count the features detected in at least this share of the samples. [default: (not counted)]" in said
+    assert "training rows" not in said
+    assert "of the config" not in said
+
+
 def make(folder: Path) -> dict[Path, str]:
     """Write a file of every kind under a name that says nothing; return what each is."""
     found = {folder / name: "" for name in "abcdefgh"}

@@ -87,6 +87,50 @@ def test_controls_are_left_out_and_counted(tmp_path: Path) -> None:
     )
 
 
+def without_types(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """As older Explore exports are, which do not say which samples are controls."""
+    return [{k: v for k, v in row.items() if k != "Sample_Type"} for row in rows]
+
+
+CONTROLS = ("CONTROL_SAMPLE_AS 1", "Plate Control", "NEG_CTRL_2", "IPC", "SC3", "NC")
+OF_STUDIES = ("IPCAS1", "SC1024", "NCI-7", "PC-A", "S1", "negative")
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_ids_that_look_like_controls_are_named_and_stay(tmp_path: Path, name: str) -> None:
+    rows = [{**row, "SampleID": row["SampleID"].replace("CONTROL_1", name)} for row in explore_rows()]
+    measured = long(tmp_path, without_types(rows))
+    assert measured.values.index.tolist() == [*SAMPLES, name]
+    (note,) = measured.origin.notes
+    assert note == (
+        f"1 sample ids look like controls, and count as samples: {name}. If they are, remove their rows, or add a "
+        "column Sample_Type with anything but SAMPLE for them"
+    )
+    assert long(tmp_path, [r | {"Sample_Type": "SAMPLE"} for r in rows]).origin.notes == (), "the file says what it is"
+
+
+@pytest.mark.parametrize("name", OF_STUDIES)
+def test_ids_of_studies_do_not_look_like_controls(tmp_path: Path, name: str) -> None:
+    rows = [{**row, "SampleID": row["SampleID"].replace("CONTROL_1", name)} for row in explore_rows()]
+    assert long(tmp_path, without_types(rows)).origin.notes == ()
+
+
+def test_a_study_whose_ids_mostly_look_so_is_left_alone(tmp_path: Path) -> None:
+    rows = [{**row, "SampleID": row["SampleID"].replace("S0", "SC0")} for row in explore_rows()]
+    assert long(tmp_path, without_types(rows)).origin.notes == ()
+
+
+def test_a_control_on_several_plates_is_refused_with_what_it_is(tmp_path: Path) -> None:
+    rows = explore_rows()
+    again = [{**row, "NPX": "0.5", "PlateID": "Plate2"} for row in rows[-4:]]
+    said = refusal(long, tmp_path, without_types([*rows, *again]))
+    assert "4 cells occur more than once with different values: 'CONTROL_1' IL6|OID20101 (9.01, 0.5)" in said
+    assert "CONTROL_1: if these are the controls of several plates, remove their rows, or add a column" in said
+    assert long(tmp_path, [*rows, *again]).values.index.tolist() == SAMPLES, "with Sample_Type they are left out"
+    replicate = [{**rows[0], "NPX": "0.5"}]
+    assert "controls" not in refusal(long, tmp_path, without_types([*rows, *replicate]))
+
+
 def test_control_assays_by_their_type(tmp_path: Path) -> None:
     rows = [{**row, "AssayType": "ext_ctrl" if row["Assay"] == "TNF" else "assay"} for row in explore_rows()]
     assert long(tmp_path, rows).values.columns.tolist() == [name for name in NAMES if "TNF" not in name]
@@ -102,6 +146,36 @@ def test_warnings_limits_and_plates(tmp_path: Path) -> None:
     assert flagged[flagged].index.tolist() == [("S01", NAMES[2]), ("S02", NAMES[1]), ("S02", NAMES[3])]
     assert measured.below_lod.sum(axis=1).tolist() == [4, 4, 0, 0, 0, 0, 0, 0]
     assert measured.plates == (Plate("Plate1", 4, 4.025), Plate("Plate2", 4, 5.025))
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+@pytest.mark.parametrize(
+    ("limits", "below"),
+    [
+        ({"MaxLOD": 3.5}, 3),
+        ({"Plate LOD": 1.5}, 1),
+        ({"PlateLOD": 1.5, "MaxLOD": 3.5}, 1),
+        ({"MaxLOD": 3.5, "plate_lod": 1.5}, 1),
+        ({"MaxLOD": 3.5, "LOD": 2.5}, 2),
+        ({"LOD": 2.5, "PlateLOD": 1.5}, 1),
+    ],
+)
+def test_the_limit_of_a_samples_own_plate_comes_first_and_the_largest_last(
+    tmp_path: Path, limits: dict[str, float], below: int, parquet: bool
+) -> None:
+    rows = [{k: v for k, v in row.items() if k != "LOD"} for row in explore_rows()]
+    if parquet:
+        frame = pd.DataFrame(rows).astype({"NPX": float}).assign(**limits)
+        frame.to_parquet(tmp_path / "x.parquet")
+        measured = read_measured(tmp_path / "x.parquet")
+    else:
+        measured = long(tmp_path, [row | {name: str(limit) for name, limit in limits.items()} for row in rows])
+    assert measured.below_lod is not None
+    assert measured.below_lod.sum(axis=1).tolist() == [4] * below + [0] * (8 - below)
+
+
+def test_without_limits_nothing_is_known_to_be_below_one(tmp_path: Path) -> None:
+    assert long(tmp_path, [{k: v for k, v in row.items() if k != "LOD"} for row in explore_rows()]).below_lod is None
 
 
 def test_feature_names_are_those_of_any_other_export(tmp_path: Path) -> None:
@@ -149,6 +223,7 @@ def change(**cells: str):
         (change(LOD="low"), "column 'LOD': 'low' is not a number"),
         (lambda rows: rows[-4:], "has a header but no sample below it: 1 control samples left out"),
         (lambda rows: [{**r, "SampleQC": "PASS"} for r in rows], "'QC_Warning' and 'SampleQC' mean the same. Keep one"),
+        (lambda rows: [{**r, "Plate LOD": "1", "PlateLOD": "2"} for r in rows], "'Plate LOD' and 'PlateLOD' mean the"),
     ],
 )
 def test_unusable_long_exports(tmp_path: Path, damage, expected: str) -> None:
@@ -250,6 +325,19 @@ def test_control_assays_and_deviations_of_a_sheet_are_left_out(tmp_path: Path) -
     measured = wide(tmp_path, rows)
     pd.testing.assert_frame_equal(measured.values, grid())
     assert measured.origin.notes == ("1 control assays left out: Inc Ctrl 1",)
+
+
+def test_controls_of_a_sheet_are_named_too(tmp_path: Path) -> None:
+    named = [["IPC 1", *row[1:]] if row[:1] == ["S03"] else row for row in manager_rows()]
+    measured = wide(tmp_path, named)
+    assert "IPC 1" in measured.values.index
+    assert measured.origin.notes == (
+        "1 sample ids look like controls, and count as samples: IPC 1. If they are, remove their rows",
+    )
+    twice = [["IPC 1", *row[1:]] if row[:1] in (["S03"], ["S04"]) else row for row in manager_rows()]
+    said = refusal(wide, tmp_path, twice)
+    assert "1 sample id occurs more than once: IPC 1" in said
+    assert said.endswith(" IPC 1: if these are the controls of several plates, remove their rows.")
 
 
 def replaced(at: str, position: int, cell: object):

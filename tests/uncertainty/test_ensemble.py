@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cpivae.cli.main import main
 from cpivae.config.schema import Config
 from cpivae.data.prepare import read_and_prepare
+from cpivae.data.readers import read_table
 from cpivae.data.tables import Pair
 from cpivae.errors import FolderError
 from cpivae.impute import load_imputer
@@ -57,6 +59,26 @@ def test_the_best_trials_impute_their_mean(sweep: SweepFolder, simulated_pair: P
     three = load_imputer(sweep.path, ensemble=3).impute(table, "a", "b")
     pd.testing.assert_frame_equal(three.values, (one.values + other.values + worst.values) / 3)
     assert [sum(str(name).startswith(f"replica_{r}_") for name in three.latent) for r in range(3)] == [4, 6, 6]
+
+
+def test_the_command_writes_what_the_ensemble_imputes(
+    sweep: SweepFolder, simulated_pair: Pair, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = simulated_pair.frames["a"].iloc[:20]
+    table.to_csv(tmp_path / "a.csv")
+    words = ("impute", "--experiment_dir", sweep.path, "--ensemble", 3, "--input_data", tmp_path / "a.csv")
+    outputs = ("--output", tmp_path / "b.csv", "--uncertainty", tmp_path / "sd.csv")
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in (*words, "--source_platform", "a", "--target_platform", "b", *outputs)])
+    assert ended.value.code == 0, capsys.readouterr()
+    expected = load_imputer(sweep.path, ensemble=3).impute(table, "a", "b", uncertainty=True)
+    assert expected.sd is not None
+    pd.testing.assert_frame_equal(read_table(tmp_path / "b.csv"), expected.values, rtol=1e-6)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "sd.csv"), expected.sd, rtol=1e-6)
+    one = load_imputer(sweep.trials / trial_name(1)).impute(table, "a", "b", uncertainty=True)
+    for of_one, of_three in ((one.values, expected.values), (one.sd, expected.sd)):
+        assert of_one is not None
+        assert not np.allclose(of_one, of_three, rtol=1e-3), "one trial alone would have passed"
 
 
 def test_their_uncertainty_is_that_of_the_mean(sweep: SweepFolder, simulated_pair: Pair) -> None:
