@@ -88,8 +88,13 @@ def test_a_node_that_falls_silent_is_given_up(own_sweep: Sweep) -> None:
     sweep.wait_until(lambda: sweep.nodes() == {"n1", "n2"}, job)
     sweep.wait_for_ends(3, job)
     sweep.lab.cut("n2")
+    at_n2 = {e["trial"] for e in sweep.events("epoch") if e.get("node") == "n2"} - set(sweep.ends())
+    assert len(sweep.ends()) < sweep.n_trials, "the sweep is too short for this test"
     sweep.wait_for_the_job(job, timeout=420)
     sweep.require_complete()
+    last_at = {e["trial"]: e["node"] for e in sweep.events("epoch") if "node" in e}
+    assert at_n2, "a trial was there when the node fell silent"
+    assert {last_at[trial] for trial in at_n2} == {"n1"}, "it has gone on with the other node"
 
 
 def test_a_job_whose_time_runs_out_queues_again_until_the_sweep_is_done(own_sweep: Sweep) -> None:

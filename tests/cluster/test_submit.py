@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cpivae.cli.main import main
-from cpivae.cluster import slurm
+from cpivae.cluster import slurm, slurm_jobs
 from cpivae.cluster.handed_over import jobs_of, record_of, remember
 from cpivae.config.load import make_config
 from cpivae.tuning.folder import SweepFolder
@@ -162,3 +162,24 @@ def test_a_sweep_whose_cluster_is_gone_can_be_handed_to_another(
     assert f"remove {record_of(folder.path)} and submit again" in said
     record_of(folder.path).unlink()
     assert "job 8 is handed over" in run(*words, status=0)
+
+
+RUNNING = {
+    "JobState": "RUNNING", "NodeList": "n[1-2]", "Restarts": "2", "RunTime": "01:10:00", "TimeLimit": "12:00:00",
+}  # fmt: skip
+WAITING = {"JobState": "PENDING", "NodeList": "(null)", "Reason": "Priority", "Restarts": "0"}
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (WAITING, "pending, waits for Priority"),
+        ({}, "running, on n[1-2], restarted 2 times, for 1:10:00, 10:50:00 left"),
+        ({"TimeLimit": "UNLIMITED", "Restarts": "0"}, "running, on n[1-2], for 1:10:00"),
+        ({"TimeLimit": "365-00:00:00", "Restarts": "0"}, "running, on n[1-2], for 1:10:00"),
+        ({"JobState": "FAILED", "ExitCode": "2:0", "Restarts": "0"}, "failed, on n[1-2], exit status 2"),
+    ],
+    ids=["waits", "limit", "none", "a year", "failed"],
+)
+def test_a_job_is_told_in_a_line(told: dict[str, str], line: str) -> None:
+    assert slurm_jobs._line(RUNNING | told) == line

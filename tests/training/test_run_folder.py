@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import platform
 import re
+import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +188,15 @@ def test_log_parameters_name_the_shift_of_every_feature(run: RunResult, data: Pr
 def test_the_environment_says_what_ran_on_what(run: RunResult) -> None:
     described = json.loads((run.folder.path / "environment.json").read_text())
     assert described["cpivae"] == cpivae.__version__
-    assert described["packages"]["torch"] == torch.__version__
+    packages = described["packages"]
+    assert packages["torch"] == torch.__version__
+    assert all(packages[name] == version(name) for name in ("ray", "optuna", "pytorch-lightning"))
+    ask = ["git", "-C", Path(cpivae.__file__).parent, "rev-parse", "HEAD"]
+    commit = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip()
+    assert described["git_commit"] == (commit or None)
+    assert described["machine"]["cpus"] == os.cpu_count()
+    assert len(described["machine"]["gpus"]) == torch.cuda.device_count()
+    assert described["python"] == platform.python_version()
     assert described["features"] == {"a": 20, "b": 30}
     assert described["data"]["platform_a"]["samples"] == 240
 

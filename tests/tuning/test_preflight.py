@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from cpivae.training.probe import probe
 from cpivae.tuning.extremes import sizes_of
 from cpivae.tuning.place import Node, Place, this_machine
 from cpivae.tuning.preflight import Preflight, _estimate_memory, expected_epochs, preflight
-from cpivae.tuning.sweep import sweep_config
+from cpivae.tuning.sweep import grace_warning, sweep_config
 
 TinyConfig = Callable[..., Config]
 WIDTHS = {"a": 30, "b": 40}
@@ -133,3 +134,25 @@ def test_memory_is_that_of_the_nodes(memory: float | None, told: str, refused: b
     _estimate_memory(found, prepare_folds(pair_from_frames(frames), config.data), place)
     (line,) = found.problems if refused else found.lines
     assert told in line
+
+
+RAMP = {"loss_weights.kl_divergence_ramp.shape": "linear", "loss_weights.kl_divergence_ramp.epochs": 20}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"tuning.asha.grace_period": 1}, ""),
+        (RAMP, ""),
+        (
+            RAMP | {"tuning.asha.grace_period": 22},
+            "warning: tuning.asha.grace_period is 22, but a weight rises over 20 epochs",
+        ),
+        (RAMP | {"tuning.asha.grace_period": 23}, ""),
+    ],
+    ids=["no ramp", "by default", "too soon", "just late enough"],
+)
+def test_comparing_trials_before_a_weight_has_risen_is_warned_of(settings: dict[str, Any], told: str) -> None:
+    warning = grace_warning(with_values(load_config("default"), settings))
+    assert warning.startswith(told)
+    assert bool(warning) == bool(told)

@@ -1,5 +1,6 @@
 """Real sweeps: real Ray processes, real trainings, real interruptions."""
 
+import json
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from cpivae.training.folder import RunFolder
 from cpivae.training.run import fit
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.place import this_machine
+from cpivae.tuning.summary import lines_of
 from cpivae.tuning.sweep import run_sweep, sweep_config
 
 pytestmark = pytest.mark.slow
@@ -91,6 +93,26 @@ def test_asha_stops_some_trials_at_a_rung_and_lets_the_best_run(finished):
     assert stopped, "of twelve trials the third that ASHA keeps leaves some that it stops"
     assert {r.epochs for r in stopped} <= {2}
     assert any(r.state == "complete" and r.epochs == 6 for r in records)
+
+
+def test_the_summary_is_what_the_table_of_trials_adds_up_to(finished):
+    table = pd.read_csv(finished.folder.trials_file)
+    stopped, complete = (table[table["state"] == state] for state in ("stopped", "complete"))
+    summary = json.loads(finished.folder.summary.read_text())
+    by_asha, by_patience = (int((6 - rows["epochs"]).sum()) for rows in (stopped, complete))
+    assert by_asha > 0
+    assert summary["epochs"] == {
+        "trained": table["epochs"].sum(), "at_most": 12 * 6,
+        "saved_by_asha": by_asha, "saved_by_early_stopping": by_patience,
+    }  # fmt: skip
+    base = float(table.loc[table["origin"] == "base config", "score"].item())
+    gained = table["score"].max() - base
+    assert summary["gained_over_base"] == pytest.approx(gained)
+    told = lines_of(summary | {"failures": {"out_of_memory": 2, "diverged": 1}})
+    assert told[0] == f"gained    {gained:+.4f} over the base config ({base:.4f})"
+    assert re.match(rf"spent     {table['epochs'].sum()} epochs of at most 72 \(\d+%\), .* of trials; ", told[1])
+    assert told[1].endswith(f"saved {by_asha} by ASHA, {by_patience} by early stopping")
+    assert told[2] == "failed    2 out of memory, 1 diverged (see trials.csv)"
 
 
 def test_the_best_trial_is_chosen_by_its_best_epoch(finished):
