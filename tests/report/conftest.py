@@ -52,6 +52,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
                 [height * (1 - 0.7**e) for e in range(1, 10 if i % 2 else 2)],
                 "complete" if i % 2 else "stopped",
             )
+        for i in range(6):  # the best lie at an edge, and enough have ended for the importance of settings to be told
+            values = {"model.latent_dim": 15 + i % 2, "training.learning_rate": 0.001, "model.linear_skip": "none"}
+            made.told(values, [(0.5 + 0.05 * i) * (1 - 0.7**e) for e in range(1, 10)])
         steep = {"model.latent_dim": 8, "training.learning_rate": 0.1, "model.linear_skip": "none"}
         made.told(steep, [], "diverged", "diverged", "a loss was no longer finite in epoch 0")
         made.told(steep, [0.1], "failed", "code_error", "ValueError: <b>bold</b> </script>")

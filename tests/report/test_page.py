@@ -14,6 +14,7 @@ from browser import Page
 from made_sweeps import HOSTILE, Made
 
 from cpivae.report.predictions import Predictions
+from cpivae.report.rungs import rungs_of
 from cpivae.report.write import write_report
 from cpivae.tuning.folder import SweepFolder
 
@@ -64,8 +65,71 @@ def test_tabs_can_be_walked_by_keyboard_and_are_named_in_the_address(page: Page,
     assert page.run("document.querySelector('[aria-selected=true]').id") == "tab-baselines"
 
 
+def saved(page: Page, name: str, folder: Path) -> pd.DataFrame:
+    """Press a table's button and read what it saves."""
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    page.run(f"document.querySelector('[data-csv={name}]').click()")
+    until = time.monotonic() + 10
+    while not (file := folder / f"{name}.csv").is_file():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return pd.read_csv(file)
+
+
+TABLES = {
+    "overview": ["settings"],
+    "search": ["rungs"],
+    "settings": ["edges"],
+    "trials": ["failures", "trials"],
+    "proteins": ["proteins_a", "proteins_b"],
+    "uncertainty": ["coverage"],
+    "latent": [],
+    "baselines": ["verdicts"],
+}
+
+
+def test_every_table_has_titles_that_sort_and_a_button_that_saves(page: Page, written: Path) -> None:
+    page.open(written)
+    for tab, expected in TABLES.items():
+        page.tab(tab)
+        panel = f"document.getElementById('panel-{tab}')"
+
+        def names(kind: str, panel: str = panel) -> set[str]:
+            return set(page.run(f"[...{panel}.querySelectorAll('[data-{kind}]')].map(e => e.dataset.{kind})"))
+
+        assert names("table") == set(expected)
+        assert names("table") <= names("csv")
+        assert page.run(f"[...{panel}.querySelectorAll('table')].every(t => t.closest('[data-table]'))")
+        assert page.run(f"[...{panel}.querySelectorAll('th')].every(t => t.querySelector('button'))")
+        assert page.run(f"[...{panel}.querySelectorAll('[data-table]')].every(t => t.querySelector('tbody tr'))")
+
+
+def test_rungs_are_saved_with_a_row_for_each(page: Page, written: Path, tmp_path: Path) -> None:
+    page.open(written)
+    page.tab("search")
+    table, folder = saved(page, "rungs", tmp_path), SweepFolder(written.parent)
+    assert list(table["epochs"]) == rungs_of(folder.config())
+    records = pd.read_csv(folder.trials_file)
+    for _, row in table.iterrows():
+        assert row["trials compared"] == (records["epochs"] >= row["epochs"]).sum()
+        assert row["stopped here"] == ((records["epochs"] == row["epochs"]) & (records["state"] == "stopped")).sum()
+    assert table["stopped here"].iloc[0] > 1
+
+
+def test_the_best_settings_are_bold_where_they_differ_however_they_are_sorted(page: Page, written: Path) -> None:
+    page.open(written)
+    page.tab("overview")
+    lines = "[...document.querySelectorAll('[data-table=settings] tbody tr')]"
+    told = f"{lines}.map(r => [r.className, ...[...r.cells].map(c => c.textContent)])"
+    before = page.run(told)
+    assert {row[0] for row in before} == {"", "bold"}
+    for sort in range(3):
+        page.run(f"document.querySelectorAll('[data-table=settings] th button')[{sort}].click()")
+        assert sorted(page.run(told)) == sorted(before)
+        assert all((row[0] == "bold") == (row[2] != row[3]) for row in before)
+
+
 def test_a_table_is_sorted_by_a_click_and_saved_whole(page: Page, written: Path, tmp_path: Path) -> None:
-    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     page.open(written)
     page.tab("trials")
     first = "document.querySelector('[data-table=trials] tbody tr td').textContent"
@@ -73,29 +137,18 @@ def test_a_table_is_sorted_by_a_click_and_saved_whole(page: Page, written: Path,
     click = "document.querySelector('[data-table=trials] th button').click()"
     page.run(click)
     page.run(click)
-    assert page.run(first) == "14"
-    page.run("document.querySelector('[data-csv=trials]').click()")
-    until = time.monotonic() + 10
-    while not (saved := tmp_path / "trials.csv").is_file():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    table = pd.read_csv(saved)
-    assert len(table) == 15
+    assert page.run(first) == "20"
+    table = saved(page, "trials", tmp_path)
+    assert len(table) == 21
     assert table["error"].dropna().iloc[-1] == "ValueError: <b>bold</b> </script>"
 
 
 def test_names_that_a_spreadsheet_takes_for_formulas_are_saved_as_they_are_and_warned_of(
     page: Page, written: Path, tmp_path: Path
 ) -> None:
-    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     page.open(written)
     page.tab("proteins")
-    page.run("document.querySelector('[data-csv=proteins_b]').click()")
-    until = time.monotonic() + 10
-    while not (saved := tmp_path / "proteins_b.csv").is_file():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    assert set(HOSTILE) < set(pd.read_csv(saved)["protein"])
+    assert set(HOSTILE) < set(saved(page, "proteins_b", tmp_path)["protein"])
     warned = (
         "[...document.querySelectorAll('.formulas')].map(p => p.parentElement.querySelector('[data-csv]').dataset.csv)"
     )
