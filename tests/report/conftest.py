@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -48,9 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
             height = float(random.uniform(0.1, 0.4))
             values = {"model.latent_dim": 4 + i, "training.learning_rate": 0.001 * (i + 1), "model.linear_skip": "none"}
             epochs = 9 if i % 2 else 3 if i == 4 else 1
-            made.told(
-                values, [height * (1 - 0.7**e) for e in range(1, epochs + 1)], "complete" if i % 2 else "stopped"
-            )
+            made.told(values, [height * (1 - 0.7**e) for e in range(1, epochs + 1)], "complete" if i % 2 else "stopped")
         for i in range(6):  # the best lie at an edge, and enough have ended for the importance of settings to be told
             values = {"model.latent_dim": 15 + i % 2, "training.learning_rate": 0.001, "model.linear_skip": "none"}
             made.told(values, [(0.5 + 0.05 * i) * (1 - 0.7**e) for e in range(1, 10)])
@@ -79,6 +79,25 @@ def run(again: Again) -> RunFolder:
 @pytest.fixture(scope="session")
 def predictions(again: Again) -> Predictions:
     return predict(again, ("val",))
+
+
+@pytest.fixture
+def umap_stand_in(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Put a module in the place of umap-learn that takes the first two columns; return what it is asked for."""
+    asked: list[dict[str, Any]] = []
+
+    class Umap:
+        def __init__(self, **settings: Any) -> None:
+            self.settings = settings
+
+        def fit_transform(self, codes: np.ndarray) -> np.ndarray:
+            asked.append(self.settings | {"shape": codes.shape})
+            return codes[:, :2].astype(np.float32)
+
+    module = ModuleType("umap")
+    module.UMAP = Umap  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "umap", module)
+    return asked
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from made_sweeps import HOSTILE, Made
 
 from cpivae.report.predictions import Predictions
 from cpivae.report.rungs import rungs_of
-from cpivae.report.write import write_report
+from cpivae.report.write import make_report, write_report
 from cpivae.tuning.folder import SweepFolder
 
 FIGURES: dict[str, list[str]] = {
@@ -59,6 +60,16 @@ def test_every_tab_is_drawn_and_nothing_is_complained_of(page: Page, written: Pa
     assert drawn(page, written, dark) == FIGURES
     paper = page.run("getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(21, 24, 28)") is dark
+
+
+def test_umap_is_drawn_below_the_principal_components(
+    page: Page,
+    finished: SweepFolder,
+    tmp_path: Path,
+    umap_stand_in: list[dict[str, Any]],  # noqa: ARG001
+) -> None:
+    (tmp_path / "report.html").write_text(make_report(finished))
+    assert drawn(page, tmp_path / "report.html")["latent"] == ["pca", "umap"]
 
 
 def test_tabs_can_be_walked_by_keyboard_and_are_named_in_the_address(page: Page, written: Path) -> None:
