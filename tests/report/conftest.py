@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, Page, browser
 from made_sweeps import CHOSEN, Made, write_pair
+from needed import lacking
 
 from cpivae.baselines.evaluate import evaluate
 from cpivae.baselines.folder import write_baselines
@@ -112,6 +113,6 @@ def baselines(folds: Folds, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A page of one Chromium for all tests."""
     if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (apt-get install chromium)")
+        lacking("no Chromium on this machine (apt-get install chromium)")
     with browser(tmp_path_factory.mktemp("chromium")) as opened:
         yield opened
