@@ -12,6 +12,7 @@ from made_sweeps import SPACE, Made
 from cpivae.names import Goal
 from cpivae.report import edges, rungs, search
 from cpivae.report.findings import cards
+from cpivae.report.write import make_report
 from cpivae.tuning import study as of_optuna
 from cpivae.tuning.record import TrialRecord
 from cpivae.tuning.referee import Referee
@@ -70,6 +71,18 @@ def test_too_little_to_advise_on(make: Callable[..., Made], n: int, score: float
         made.told(values(i), [score * i] * 9)
     made.told(values(), [0.3], "stopped")
     assert said in rungs.section(made.ledger, made.config, None)[0]["advice"]
+
+
+def test_settings_that_nothing_orders_are_not_said_to_matter_most(make: Callable[..., Made]) -> None:
+    made = make()
+    for i in range(9):
+        made.told(values(i), [0.1 * i] * 9)
+        if i == 6:
+            few = make_report(made.folder)
+    assert "through the settings (of many the first eight by name)." in few
+    assert "the grace period of 1 epoch the order" in few
+    assert "matter most. Lines" in make_report(made.folder)
+    assert "matter most. Lines" not in few
 
 
 def test_a_trial_that_stopped_early_by_itself_keeps_its_score(make: Callable[..., Made]) -> None:
