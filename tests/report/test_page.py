@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import picture
 import pytest
 from browser import Page
 from made_sweeps import HOSTILE, Made
+from PIL import Image
 
 from cpivae.report.predictions import Predictions
 from cpivae.report.rungs import rungs_of
@@ -70,6 +72,15 @@ def test_umap_is_drawn_below_the_principal_components(
 ) -> None:
     (tmp_path / "report.html").write_text(make_report(finished))
     assert drawn(page, tmp_path / "report.html")["latent"] == ["pca", "umap"]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_picture_of_it_can_be_taken(page: Page, written: Path, tmp_path: Path, dark: bool) -> None:
+    picture.take(page, written, tmp_path / "report.png", tab="search", dark=dark)
+    seen = np.asarray(Image.open(tmp_path / "report.png").convert("RGB"))
+    assert seen.shape == (picture.HEIGHT, picture.WIDTH, 3)
+    assert seen[-1, 0].tolist() == ([21, 24, 28] if dark else [251, 250, 248])
+    assert seen.std() > 8, "there is something to see"
 
 
 def test_tabs_can_be_walked_by_keyboard_and_are_named_in_the_address(page: Page, written: Path) -> None:
