@@ -75,8 +75,8 @@ def _advice(placed: Placed, *, low: bool) -> str:
 
 def section(
     along: Sequence[Placed], records: Sequence[TrialRecord], goal: Goal
-) -> tuple[dict[str, Any], fig.Figure | None]:
-    """Return what the page says of edges, and their figure."""
+) -> tuple[dict[str, Any], fig.Figure | None, dict[str, Any]]:
+    """Return what the page says of edges, their figure, and the table of the settings at one."""
     scored, few = ranked(records, goal), best_few(records, goal)
     found = pressed(along, few, len(scored))
     enough = len(scored) >= MIN_TRIALS and bool(along)
@@ -86,7 +86,10 @@ def section(
         "enough": enough,
         "pressed": [p._asdict() for p in found],
     }
-    return told, _figure(along, few) if enough else None
+    # As text: a learning rate and a number of layers share no decimals.
+    rows = [[p.name, p.side, f"{p.best:.4g}", f"{p.edge:.4g}", p.advice] for p in found]
+    columns = ["setting", "edge", "best trial", "edge at", "what to do"]
+    return told, _figure(along, few) if enough else None, {"file": "edges.csv", "columns": columns, "rows": rows}
 
 
 def _figure(along: Sequence[Placed], few: Sequence[TrialRecord]) -> fig.Figure:

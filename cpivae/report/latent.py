@@ -49,7 +49,7 @@ def section(
     try:
         from umap import UMAP
     except ImportError:
-        absent = "Install umap-learn (pip install umap-learn), and make the report again with cpivae report."
+        absent = "Install umap-learn (pip install 'cpivae[umap]'), and make the report again with cpivae report."
         return {"told": told, "umap_absent": absent}, pca, None
     everything = np.concatenate([*codes.values()])
     # One process: with a seed it takes no more, and says so in a warning.

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from cpivae.config.schema import Config
 from cpivae.config.tuning import GRACE_AFTER_RAMPS
-from cpivae.names import Goal
+from cpivae.names import Goal, plural
 from cpivae.report import figures as fig
 from cpivae.tuning.ledger import Course, Ledger
 from cpivae.tuning.record import TrialRecord
@@ -63,7 +63,7 @@ def advice(found: Sequence[Agreement], config: Config, n: int) -> str:
     if not found:
         return (
             f"Only {n} trials ran to their end, and fewer than {MIN_TRIALS} cannot show whether the grace period of "
-            f"{grace} epochs fits. More trials, or a smaller tuning.asha.reduction_factor, would."
+            f"{plural(grace, 'epoch')} fits. More trials, or a smaller tuning.asha.reduction_factor, would."
         )
     rests = f"This rests on {n} trials that ran to their end."
     known = [a for a in found if not math.isnan(a.correlation)]
@@ -73,8 +73,8 @@ def advice(found: Sequence[Agreement], config: Config, n: int) -> str:
     steady = max(least, low[-1] + 1 if low else 1)
     at_grace = found[grace - 1].correlation
     now = (
-        f"After the grace period of {grace} epochs the order of the trials agrees with the final one to {at_grace:.2f} "
-        "(1 is the same order)."
+        f"After the grace period of {plural(grace, 'epoch')} the order of the trials agrees with the final one to "
+        f"{at_grace:.2f} (1 is the same order)."
     )
     if at_grace < ENOUGH and steady > grace:
         return (

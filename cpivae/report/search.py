@@ -124,19 +124,26 @@ def failures(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     ]
 
 
-def settings(config: Config, best: TrialRecord) -> list[dict[str, Any]]:
-    """Return every searched setting of the best trial beside the base config's."""
-    plain = to_plain(config)
-    tuned = to_plain(with_values(config, best.values))
-    return [
-        {
-            "name": name,
-            "base": _at(plain, name),
-            "best": _at(tuned, name),
-            "differs": _at(plain, name) != _at(tuned, name),
-        }
-        for name in best.values
-    ]
+def table_of_failures(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the table of what :func:`failures` has found."""
+    rows = []
+    for f in found:
+        which = ", ".join(map(str, f["numbers"])) + (" …" if f["trials"] > len(f["numbers"]) else "")
+        rows.append([f["class"], f["trials"], which, f["remedy"], f["example"]])
+    columns = ["class", "trials", "which", "what to do", "an example"]
+    return {"file": "failures.csv", "columns": columns, "rows": rows}
+
+
+def settings(config: Config, best: TrialRecord) -> dict[str, Any]:
+    """Return the table of every searched setting of the best trial beside the base config's, bold where they differ."""
+    plain, tuned = to_plain(config), to_plain(with_values(config, best.values))
+    rows = [[name, _at(plain, name), _at(tuned, name)] for name in best.values]
+    return {
+        "file": "best_settings.csv",
+        "columns": ["setting", "base config", f"trial {best.number}"],
+        "rows": rows,
+        "bold": [i for i, (_, base, of_best) in enumerate(rows) if base != of_best],
+    }
 
 
 def trials(records: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -184,10 +191,10 @@ def written(value: Any) -> Any:
     return value if isinstance(value, int | float | str) and not isinstance(value, bool) else json.dumps(value)
 
 
-def _at(plain: dict[str, Any], path: str) -> Any:
+def _at(plain: dict[str, Any], path: str) -> str:
     found: Any = plain
     for key in path.split("."):
         found = found.get(key) if isinstance(found, dict) else None
     if isinstance(found, float):
         return f"{found:.4g}"
-    return "" if found is None else written(found)
+    return "" if found is None else str(written(found))  # a column of both numbers and words has no common decimals

@@ -78,7 +78,7 @@ def make_report(folder: SweepFolder, *, again: Again | None = None, umap: bool =
     figures: dict[str, Figure | None] = {"history": search.history(ledger, goal)}
     figures["curves"], curves_note = search.curves(ledger, goal, rungs.rungs_of(config))
     of_rungs, figures["rungs"], table_of_rungs = rungs.section(ledger, config, best)
-    of_edges, figures["edges"] = edges.section(placed(study, records), records, goal)
+    of_edges, figures["edges"], table_of_edges = edges.section(placed(study, records), records, goal)
     of_importance, figures["importance"], figures["parallel"] = settings.section(study, goal)
     failed, n_ended = search.failures(records), ended(records)
     found = [
@@ -88,6 +88,15 @@ def make_report(folder: SweepFolder, *, again: Again | None = None, umap: bool =
     ]
     n_wider = sum(not p["at_limit"] for p in of_edges["pressed"])
     drawn = {name: figure for name, figure in (figures | model.figures).items() if figure is not None}
+    tables = {
+        "trials": search.trials(records),
+        "rungs": table_of_rungs,
+        "edges": table_of_edges,
+        "failures": search.table_of_failures(failed),
+        **model.tables,
+    }
+    if best is not None:
+        tables["settings"] = search.settings(config, best)
     told = {
         "title": folder.path.resolve().name,
         "metric": goal.metric,
@@ -100,19 +109,16 @@ def make_report(folder: SweepFolder, *, again: Again | None = None, umap: bool =
         "spent": findings.spent(summary, records, tuning.max_epochs, tuning.gpus),
         "findings": [finding._asdict() for finding in findings.in_order(found)],
         "best": best,
-        "settings": [] if best is None else search.settings(config, best),
         "curves_note": curves_note,
         "rungs": of_rungs,
         "edges": of_edges,
         "importance": of_importance,
-        "failures": failed,
         "directions": [(target, source) for source, target in DIRECTIONS if source != target],
         "baseline_command": baseline_command(folder, described, folder.path / BASELINES),
-        "trials_begun": bool(records),
         "drawn": set(drawn),
+        "tabled": {name for name, table in tables.items() if table["rows"]},
         **model.told,
     }
-    tables = {"trials": search.trials(records), "rungs": table_of_rungs, **model.tables}
     return render(told, {"figures": drawn, "tables": tables, "proteins": model.proteins}, model.points)
 
 

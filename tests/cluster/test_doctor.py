@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from needed import lacking
 
 from cpivae.cluster.doctor import machine, slurm, software, storage, sweep
 from cpivae.cluster.doctor.checks import checks_for, examine
@@ -135,12 +136,13 @@ def test_ports_open_on_this_machine() -> None:
     assert next(iter(machine.network())).level == "ok"
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs a network of its own")
 def test_a_loopback_device_that_is_down_is_wrong() -> None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        lacking("a network of its own needs root and unshare (apt-get install util-linux)")
     code = "from cpivae.cluster.doctor.machine import network\nfor f in network(): print(f.level, f)"
     done = subprocess.run(["unshare", "-n", sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     if not done.stdout:
-        pytest.skip(done.stderr)
+        lacking(f"no network of its own can be made: {done.stderr}")
     assert done.stdout.startswith("WRONG no port can be opened and reached on 127.0.0.1")
     assert "ip link set lo up" in done.stdout
 

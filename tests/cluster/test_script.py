@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from needed import lacking
 
 from cpivae.cluster.script import Job, batch_script, options
 from cpivae.config.slurm import SlurmSettings
@@ -49,7 +50,9 @@ def directives(script: str) -> list[str]:
 
 def checked(script: str, folder: Path) -> None:
     (folder / "job.sh").write_text(script)
-    for checker in (["bash", "-n"], ["shellcheck", "--severity=warning"] if shutil.which("shellcheck") else ["true"]):
+    for checker in (["bash", "-n"], ["shellcheck", "--severity=warning"]):
+        if shutil.which(checker[0]) is None:
+            lacking(f"no {checker[0]} on this machine (apt-get install {checker[0]})")
         done = subprocess.run([*checker, str(folder / "job.sh")], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -93,11 +93,9 @@ class Page:
         figures = f"[...{panel}.querySelectorAll('.figure')]"
         self.wait(f"{panel}.dataset.shown && {figures}.every(f => f.querySelector('.main-svg'))")
 
-    def screenshot(self, path: Path, *, whole: bool = True) -> None:
-        height = self.run("document.documentElement.scrollHeight")
-        width = self.run("innerWidth")
-        clip = {"clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}} if whole else {}
-        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip)
+    def screenshot(self, path: Path) -> None:
+        """Write what the window shows as PNG."""
+        shot = self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
 
 
@@ -108,7 +106,7 @@ def browser(profile: Path) -> Iterator[Page]:
     profile.mkdir(exist_ok=True)
     command = [
         CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-        "--disable-extensions", "--disable-background-networking", "--remote-debugging-port=0",
+        "--disable-extensions", "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-port=0",
         f"--user-data-dir={profile}", "about:blank",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

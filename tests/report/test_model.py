@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -182,6 +185,39 @@ def test_codes_that_are_the_same_are_recognised_and_lie_on_one_spot() -> None:
     one, shares = latent.principal_components({"a": codes[:, :1], "b": codes[:, :1]})
     assert one["a"].shape == (40, 2)
     assert shares.tolist() == [1.0, 0.0]
+
+
+def test_without_umap_learn_the_page_says_how_to_get_it(
+    predictions: Predictions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)  # importing it fails, installed or not
+    told, pca, umap = latent.section(predictions)
+    assert "pip install 'cpivae[umap]'" in told["umap_absent"]
+    assert pca is not None
+    assert umap is None
+    extras = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    assert extras["umap"][0].startswith("umap-learn")
+
+
+def test_umap_is_drawn_where_it_is_installed_each_platform_on_its_side(
+    predictions: Predictions, umap_stand_in: list[dict[str, Any]]
+) -> None:
+    told, _, figure = latent.section(predictions)
+    assert "umap_absent" not in told
+    assert figure is not None
+    n, validating = len(predictions.ids), predictions.validating
+    assert umap_stand_in == [{"n_neighbors": 15, "random_state": 0, "n_jobs": 1, "shape": (2 * n, 16)}]
+    for trace, platform, chosen in zip(figure["data"], "aabb", [~validating, validating] * 2, strict=True):
+        at = predictions.codes[platform][chosen]
+        assert trace["x"] == pytest.approx(at[:, 0])
+        assert trace["y"] == pytest.approx(at[:, 1])
+        assert trace.get("xaxis", "x") == ("x" if platform == "a" else "x2")
+        assert trace["text"] == [name for name, drawn in zip(predictions.ids, chosen, strict=True) if drawn]
+    assert figure["layout"]["yaxis"]["title"]["text"] == "UMAP 2"
+    assert latent.section(predictions, umap=False)[2] is None
+    assert len(umap_stand_in) == 1, "where it is not asked for it is not made"
 
 
 def test_test_samples_are_shown_once_a_confirmation_has_read_them(make: Callable[..., Made], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from made_sweeps import SPACE, Made
 from cpivae.names import Goal
 from cpivae.report import edges, rungs, search
 from cpivae.report.findings import cards
+from cpivae.report.write import make_report
 from cpivae.tuning import study as of_optuna
 from cpivae.tuning.record import TrialRecord
 from cpivae.tuning.referee import Referee
@@ -72,6 +73,18 @@ def test_too_little_to_advise_on(make: Callable[..., Made], n: int, score: float
     assert said in rungs.section(made.ledger, made.config, None)[0]["advice"]
 
 
+def test_settings_that_nothing_orders_are_not_said_to_matter_most(make: Callable[..., Made]) -> None:
+    made = make()
+    for i in range(9):
+        made.told(values(i), [0.1 * i] * 9)
+        if i == 6:
+            few = make_report(made.folder)
+    assert "through the settings (of many the first eight by name)." in few
+    assert "the grace period of 1 epoch the order" in few
+    assert "matter most. Lines" in make_report(made.folder)
+    assert "matter most. Lines" not in few
+
+
 def test_a_trial_that_stopped_early_by_itself_keeps_its_score(make: Callable[..., Made]) -> None:
     made = make()
     for i in range(6):
@@ -111,6 +124,17 @@ def test_the_advice_at_an_edge_is_a_wider_range() -> None:
     (found,) = edges.pressed([placed([0, 0], low=0, high=3, log=False)], few(2), n_scored=10)
     assert found.at_limit
     assert "nothing to widen" in found.advice
+
+
+def test_edges_of_any_size_can_be_read_in_one_table() -> None:
+    trials = [TrialRecord(i, state="complete", score=1.0 - i / 10) for i in range(5)]
+    wide = Placed("model.width", 16, 4096, True, False, dict.fromkeys(range(5), 4096.0), dict.fromkeys(range(5), 1.0))
+    rate = Placed("training.learning_rate", 1e-4, 0.1, True, False, {0: 1.05e-4}, {0: 0.01})
+    table = edges.section([wide, rate], trials, BEST)[2]
+    assert [row[:4] for row in table["rows"]] == [
+        ["model.width", "high", "4096", "4096"],
+        ["training.learning_rate", "low", "0.000105", "0.0001"],
+    ]
 
 
 def test_positions_are_on_the_scale_of_the_range(make: Callable[..., Made]) -> None:
@@ -167,6 +191,13 @@ def test_failures_are_counted_by_class_with_what_to_do() -> None:
     assert [(f["class"], f["trials"], f["example"]) for f in found] == [("code error", 2, "E3"), ("diverged", 1, "inf")]
     assert all(f["remedy"] for f in found)
     assert search.failures([TrialRecord(0, state="complete")]) == []
+    rows = search.table_of_failures(found)["rows"]
+    assert [(row[0], row[1], row[2], row[4]) for row in rows] == [
+        ("code error", 2, "3, 4", "E3"),
+        ("diverged", 1, "5", "inf"),
+    ]
+    many = search.failures([TrialRecord(i, state="diverged", failure="diverged") for i in range(21)])
+    assert search.table_of_failures(many)["rows"][0][2].endswith("18, 19 …")
 
 
 def test_of_very_many_curves_the_best_and_the_latest_are_drawn(

@@ -250,6 +250,30 @@ def test_a_running_trial_is_seen_moving_and_leads_when_it_is_best(sweeps: Any) -
     assert any("1 of 16 CPUs, 0.5 of 4 GPUs on 2 nodes" in line for line in second), second
 
 
+def test_the_best_trial_is_shown_with_its_settings_how_it_came_to_be_and_the_time_left(
+    sweeps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1_000_000.0
+    monkeypatch.setattr(time, "time", lambda: clock)
+    sweep = sweeps(7)
+    sweep.ledger.start()
+    view = View(sweep.tally(), "study", utf8())
+    sweep.ledger.listener = view.hear
+    for number, score in enumerate([0.2, 0.1, 0.4]):
+        values = {"model.latent_dim": 16 + number, "training.learning_rate": 0.00125} if number else {}
+        sweep.ledger.propose(number, values, number, "tpe" if number else BASE)
+        sweep.ledger.begin(number)
+        sweep.ledger.epoch(number, 0, score, 0)
+        clock += 120
+        sweep.ledger.end(number, "complete")
+    frame = plain(view.draw(100, 23))
+    at = next(i for i, line in enumerate(frame) if line.startswith("best"))
+    assert frame[at].split("   ")[-1] == "▁▁█", "the best so far after each of three trials"
+    assert frame[at].startswith("best      0.4000 val_cross_a_corr_mean, trial 2, after 1 epoch   ")
+    assert frame[at + 1] == "          latent_dim 18  learning_rate 0.00125"
+    assert "3/7 trials  6:00 spent, about 8:00 left" in frame[0], "four more of two minutes each"
+
+
 def test_nothing_is_drawn_anew_while_nothing_happens(sweeps: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = sweeps(4)
     sweep.ledger.start()

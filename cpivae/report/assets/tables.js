@@ -59,12 +59,14 @@ function drawTable(place, table, { first, last, choose } = {}) {
   else if (first) rows = rows.slice(0, Math.min(first, half));
   const numeric = table.columns.map((_, i) => rows.some((r) => typeof r[i] === "number"));
   const decimals = table.columns.map((_, i) => decimalsOf(rows.map((r) => r[i])));
+  const bold = new Set((table.bold || []).map((i) => table.rows[i]));
   const element = document.createElement("table");
   const head = element.createTHead().insertRow();
   const body = element.createTBody();
   const fill = () => {
     body.replaceChildren(...rows.map((row) => {
       const line = document.createElement("tr");
+      if (bold.has(row)) line.className = "bold";
       row.forEach((value, i) => {
         const cell = line.insertCell();
         cell.textContent = shown(value, decimals[i]);
