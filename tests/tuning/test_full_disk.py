@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from needed import lacking
 
 from cpivae.errors import InterruptedSweepError
 from cpivae.tuning.full_disk import disk_is_full, has_room, interrupted_when_full
@@ -30,15 +31,14 @@ echo "status $?"
 cat small/sweep/trials.csv
 """
 
-may_mount = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
-
 
 @pytest.mark.slow
-@pytest.mark.skipif(not may_mount, reason="needs mount namespaces")
 @pytest.mark.parametrize("kilobytes", [60, 330], ids=["at once", "in a later trial"])
 def test_a_sweep_on_a_full_disk_is_interrupted_and_goes_on_when_there_is_room(
     kilobytes: int, tmp_path: Path, write_tables: Callable[..., None]
 ) -> None:
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
+        lacking("this machine lets nobody mount a disk of their own")
     write_tables(tmp_path)
     (tmp_path / "small").mkdir()
     done = subprocess.run(
