@@ -114,13 +114,11 @@ def test_anndata_dense_and_sparse(tmp_path: Path, kind: str, name: str) -> None:
     pd.testing.assert_frame_equal(read_table(tmp_path / name), frame)
 
 
-def test_anndata_as_the_package_writes_it(tmp_path: Path) -> None:
-    anndata = pytest.importorskip("anndata")
-    frame = grid()
-    obs = pd.DataFrame({"plate": pd.Categorical(["P1", "P2"] * 4)}, index=SAMPLES)
-    anndata.AnnData(frame.to_numpy(), obs, pd.DataFrame(index=frame.columns)).write_h5ad(tmp_path / "x.h5ad")
-    measured = read_measured(tmp_path / "x.h5ad")
-    pd.testing.assert_frame_equal(measured.values, frame)
+@pytest.mark.parametrize("name", ["dense.h5ad", "sparse.h5ad"])
+def test_anndata_as_the_package_writes_it(name: str) -> None:
+    """Written by anndata 0.12.19, the sparse one as csr with gzip; it does not go with pandas 3 yet."""
+    measured = read_measured(Path(__file__).with_name("anndata") / name)
+    pd.testing.assert_frame_equal(measured.values, grid())
     assert [plate.name for plate in measured.plates] == ["P1", "P2"]
 
 
