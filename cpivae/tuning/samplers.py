@@ -17,7 +17,7 @@ def make_sampler(tuning: TuningSettings, number: int) -> optuna.samplers.BaseSam
 
 
 def _tpe(tuning: TuningSettings, seed: int) -> optuna.samplers.BaseSampler:
-    """Return the tree-structured Parzen estimator (Bergstra et al. 2011)."""
+    """Return the tree-structured Parzen estimator (Bergstra et al. 2011); Optuna deprecates all its other arguments."""
     return optuna.samplers.TPESampler(
         n_startup_trials=tuning.startup_trials,
         n_ei_candidates=24,
