@@ -73,11 +73,13 @@ def _verdict(table: pd.DataFrame, target: str, source: str, split: str) -> Findi
     where = f"{target.upper()} from {source.upper()}, {_SPLIT[split]} samples"
     worst = table.sort_values("mean").iloc[0]
     method, mean, n = worst["method"], worst["mean"], worst["features"]
-    by = f"{abs(mean):.4f} in mean r over {n:,} proteins (median {worst['median']:+.4f} for the model)"
+    over = f"in mean r over {n:,} proteins (median {worst['median']:+.4f} for the model)"
+    by = f"{abs(mean):.4f} {over}"
     ahead = f"The model is ahead for {worst['share_ahead']:.0%} of them."
     if abs(mean) < _LEVEL:
         head = f"A baseline is as good: {method} on {where}."
-        return Finding("warn", head, f"{'It' if mean < 0 else 'The model'} is ahead by {by}, next to nothing. {ahead}")
+        lead = f"{'It' if mean < 0 else 'The model'} is ahead by {by}, next to nothing."
+        return Finding("warn", head, f"{lead if round(mean, 4) else f'They are level {over}.'} {ahead}")
     if mean < 0:
         others = [other for other in table["method"][table["baseline_wins"]] if other != method]
         more = f" {', '.join(others)} also {'wins' if len(others) == 1 else 'win'}." if others else ""

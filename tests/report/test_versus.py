@@ -52,6 +52,20 @@ def test_it_is_said_plainly_who_wins(model: float, split: str, said: str, kind: 
     assert (said in found.told[0].head, found.told[0].kind) == (True, kind)
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (0.7, "They are level in mean r over 40 proteins"),
+        (0.7003, "The model is ahead by 0.0003 in mean r over 40 proteins"),
+        (0.6997, "It is ahead by 0.0003 in mean r over 40 proteins"),
+    ],
+)
+def test_next_to_nothing_is_told_from_nothing(model: float, said: str) -> None:
+    found = versus.compare(features(model), scores(ridge=0.7))
+    assert found is not None
+    assert found.told[0].text.startswith(said)
+
+
 def test_differences_are_of_the_same_protein() -> None:
     found = versus.compare(features(0.6), scores(ridge=0.7, knn=0.65))
     assert found is not None
