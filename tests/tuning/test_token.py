@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cpivae.errors import FolderError
@@ -102,3 +105,33 @@ def test_a_sweep_says_so_before_anything_starts(
     assert (f"the token {named} may be known to others" if there else f"{named}: No such file") in done.stderr
     assert "Traceback" not in done.stderr
     assert not (home / "outputs_tune").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_on_this_machine_listens_to_this_machine_alone_and_its_report_knows_no_token(
+    home: Path, tmp_path: Path, write_tables: Callable[[Path], None]
+) -> None:
+    write_tables(tmp_path)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "cpivae", "tune", "--config", "default", "--search_space", "smoke"),
+            *("--platform_a", "a.csv", "--platform_b", "b.csv", "--no_check", "--n_trials", "4", "--max_epochs", "20"),
+            *("--study_name", "sweep"),
+        ],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    sweep, listens = tmp_path / "outputs_tune" / "sweep", set[str]()
+    while process.poll() is None:
+        processes = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for one in processes:
+            with suppress(psutil.Error):
+                listens |= {c.laddr.ip for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+        time.sleep(0.5)
+    assert process.returncode == 0, process.communicate()[0]
+    assert listens
+    assert listens <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, "nobody else on the network reaches Ray"
+    token = (home / ".ray" / "auth_token").read_bytes()
+    assert len(token) == 64
+    files = [path for path in sweep.rglob("*") if path.is_file()]
+    assert sweep / "report.html" in files
+    assert [path for path in files if token in path.read_bytes()] == []
