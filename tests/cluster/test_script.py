@@ -198,3 +198,14 @@ def test_a_container_is_what_runs_everything(stand: Path) -> None:
 
 def test_a_folder_that_is_gone_ends_the_job_at_once(stand: Path) -> None:
     assert called(stand, batch_script(job(directory=stand / "gone")), status=2) == []
+
+
+@pytest.mark.parametrize("staged", [True, False])
+def test_the_driver_copies_the_tables_to_the_nodes_own_disk_where_that_is_asked_for(stand: Path, staged: bool) -> None:
+    python, sweep = str(stand / "bin" / "recorder"), stand / "study"
+    script = batch_script(job(sweep=sweep, directory=stand, python=python, stage_data=staged))
+    (driver,) = [call for call in called(stand, script) if call[1:3] == ["-m", "cpivae"]]
+    assert driver[3] == "tune"
+    assert ("--stage_data" in driver) == staged
+    if staged:
+        assert driver[driver.index("--stage_data") + 1] == "/tmp"

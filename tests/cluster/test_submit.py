@@ -68,6 +68,18 @@ def test_a_path_that_does_not_fit_into_a_line_is_refused_with_all_else(
     assert contents(here) == before
 
 
+def test_a_machine_without_slurm_is_told_in_a_sentence(
+    tmp_path: Path, write_tables: WriteTables, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    write_tables(tmp_path)
+    (tmp_path / "space.yaml").write_text("training.learning_rate: {loguniform: [1e-4, 1e-2]}\n")
+    said = run("submit", "slurm", "--shared", "/", *tune())
+    assert "there is no sinfo here: this machine does not belong to a SLURM cluster. Log in to one of its" in said
+    assert not (tmp_path / "outputs_tune").exists()
+
+
 def test_every_file_that_a_node_reads_must_be_seen_there(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("spaces", "config", "shared", "samples", "older"):
         (here / name).mkdir()
