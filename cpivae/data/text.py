@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from cpivae.data.cells import as_number
 from cpivae.data.content import Content
 from cpivae.errors import DataError
 
@@ -100,12 +101,13 @@ def not_utf8(path: Path, content: bytes) -> DataError:
 def _delimiter(path: Path, data: bytes, header: str) -> str:
     """Choose the delimiter that cuts the first lines into equally many cells, most cells first.
 
-    Where none does, the lines are ragged: the one most frequent in the header, so that the message fits.
+    Where several do, because ids and names are full of them, it is one that leaves numbers.  Where none does, the lines
+    are ragged: the one most frequent in the header, so that the message fits.
     """
     cells = {d: _n_cells(path, data, d) for d in DELIMITERS}
     even = [d for d, n in cells.items() if n > 1]
     if even:
-        return max(even, key=cells.__getitem__)
+        return max(even, key=lambda d: (len(even) > 1 and _ends_in_numbers(path, data, d), cells[d]))
     counted = header if any(d in header for d in DELIMITERS) else data[:_SNIFFED_BYTES].decode(errors="replace")
     return "\t" if "\t" in counted else max(",;", key=counted.count)
 
@@ -117,3 +119,8 @@ def _n_cells(path: Path, data: bytes, delimiter: str) -> int:
     except DataError:  # a quote never closed; told when the table is read
         return 0
     return widths.pop() if len(widths) == 1 else 0
+
+
+def _ends_in_numbers(path: Path, data: bytes, delimiter: str) -> bool:
+    last = [cells[-1] for _, cells in islice(Text(path, data, delimiter).rows(), 1, _SNIFFED_LINES)]
+    return bool(last) and all(cell == cell.strip() and as_number(cell) is not None for cell in last)

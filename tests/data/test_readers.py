@@ -76,9 +76,16 @@ def test_the_same_table_gives_the_same_gzip_bytes(tmp_path: Path, table: pd.Data
 labels = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), min_size=1, max_size=8).filter(str.strip)
 
 
+awkward = st.text(";,\t|a1 ", min_size=1, max_size=5).filter(str.strip)
+"""Labels that make one wonder what the delimiter is."""
+
+
+@pytest.mark.parametrize("labels", [labels, awkward], ids=["any", "awkward"])
 @given(data=st.data(), ending=st.sampled_from([".csv", ".tsv.gz", ".txt", ".parquet"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_table_round_trips(tmp_path: Path, data: st.DataObject, ending: str) -> None:
+def test_any_table_round_trips(
+    tmp_path: Path, labels: st.SearchStrategy[str], data: st.DataObject, ending: str
+) -> None:
     ids = data.draw(st.lists(labels, min_size=1, max_size=4, unique=True))
     names = data.draw(st.lists(labels, min_size=1, max_size=4, unique=True))
     values = data.draw(arrays(np.float64, (len(ids), len(names)), elements=st.floats(allow_infinity=False)))
