@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
 from cpivae.files import is_half_written
 
-_WRITTEN_BEFORE = ("sweep.yaml", "trials.csv", "journal.jsonl")
-"""In this order; a process may end between any two of them."""
+SETTINGS: Final = "sweep.yaml"
+TABLE: Final = "trials.csv"
+JOURNAL: Final = "journal.jsonl"
+TRIALS: Final = "trials"
+CLUSTER: Final = "cluster"
 
 
 def has_begun(journal: Path) -> bool:
@@ -22,20 +26,22 @@ def has_begun(journal: Path) -> bool:
 
 def left_of_a_start(folder: Path) -> list[str]:
     """Name what a process that ended before its sweep had begun has left in a folder, if all there is that."""
-    trials = folder / "trials"
+    trials = folder / TRIALS
     if not folder.is_dir() or (trials.is_dir() and any(trials.iterdir())):
         return []
     names = [path.name for path in folder.iterdir() if path != trials]
-    files = [folder / name for name in ("journal.jsonl", "trials.csv")]
-    whole = {name for name in names if not is_half_written(name) and name != "cluster"}
-    left = is_of_a_start(whole, *(file.read_bytes() if file.is_file() else b"" for file in files))
-    return [*names, trials.name] if left else []
+    whole = {name for name in names if not is_half_written(name) and name != CLUSTER}
+    left = is_of_a_start(whole, *(_content(folder / name) for name in (JOURNAL, TABLE)))
+    return [*names, TRIALS] if left else []
 
 
-def is_of_a_start(names: Collection[str], journal: bytes, trials: bytes) -> bool:
-    """Say whether the names of a folder, with what is in two of its files, are left of a sweep that never began.
+def is_of_a_start(names: Collection[str], journal: bytes, table: bytes) -> bool:
+    """Say whether the files of a folder, with what is in two of them, are left of a sweep that never began.
 
     A sweep without its journal, but with trials, is none of these: somebody may want it.
     """
-    others = set(names) - set(_WRITTEN_BEFORE)
-    return not others and b"\n" not in journal and trials.count(b"\n") <= 1
+    return set(names) <= {SETTINGS, TABLE, JOURNAL} and b"\n" not in journal and table.count(b"\n") <= 1
+
+
+def _content(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""

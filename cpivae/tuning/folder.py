@@ -16,7 +16,7 @@ from cpivae.config.yaml import dump_yaml, read_yaml_mapping
 from cpivae.errors import ConfigError, FolderError
 from cpivae.files import require_new_folder, write_text
 from cpivae.names import Goal, RunFiles
-from cpivae.tuning.begun import has_begun, left_of_a_start
+from cpivae.tuning import begun
 from cpivae.tuning.causes import cause_of
 from cpivae.tuning.record import Failure, TrialRecord, best_of, ended, ranked, read_trials, trial_name, write_trials
 from cpivae.tuning.same import what_differs
@@ -62,11 +62,11 @@ class SweepFolder:
 
     @property
     def settings_file(self) -> Path:
-        return self.path / "sweep.yaml"
+        return self.path / begun.SETTINGS
 
     @property
     def trials_file(self) -> Path:
-        return self.path / "trials.csv"
+        return self.path / begun.TABLE
 
     @property
     def best_config(self) -> Path:
@@ -110,15 +110,15 @@ class SweepFolder:
     @property
     def cluster(self) -> Path:
         """What belongs to the job that runs the sweep on a cluster; there before the sweep is."""
-        return self.path / "cluster"
+        return self.path / begun.CLUSTER
 
     @property
     def journal(self) -> Path:
-        return self.path / "journal.jsonl"
+        return self.path / begun.JOURNAL
 
     @property
     def trials(self) -> Path:
-        return self.path / "trials"
+        return self.path / begun.TRIALS
 
     @property
     def errors(self) -> Path:
@@ -193,11 +193,11 @@ class SweepFolder:
             With what is there.
         """
         instead = "--resume continues it" if self.has_begun() else ""
-        require_new_folder(self.path, instead, (self.cluster.name, *left_of_a_start(self.path)))
+        require_new_folder(self.path, instead, (self.cluster.name, *begun.left_of_a_start(self.path)))
 
     def has_begun(self) -> bool:
         """Say whether there is a sweep to go on with; until then nothing is lost by starting anew."""
-        return has_begun(self.journal)
+        return begun.has_begun(self.journal)
 
     def create(self) -> None:
         """Make the folder, or what is missing in what a start has left that came to nothing."""
