@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
-import tempfile
 from pathlib import Path
 
 from cpivae.errors import CpivaeError
-from cpivae.tuning.token import require_private
+from cpivae.tuning.token import new_token, require_private
 
 
 def make_token(path: Path) -> None:
@@ -26,10 +24,8 @@ def make_token(path: Path) -> None:
     if os.path.lexists(path):
         require_private(path)
         return
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # of mode 0600
-    with os.fdopen(handle, "w") as stream:
-        stream.write(secrets.token_hex(32))
-    Path(beside).replace(path)
+    with new_token(path.parent) as beside:
+        beside.replace(path)  # not linked, because not every shared file system has hard links
 
 
 def main() -> None:

@@ -79,7 +79,9 @@ def _verdict(table: pd.DataFrame, target: str, source: str, split: str) -> Findi
     if abs(mean) < _LEVEL:
         head = f"A baseline is as good: {method} on {where}."
         lead = f"{'It' if mean < 0 else 'The model'} is ahead by {by}, next to nothing."
-        return Finding("warn", head, f"{lead if round(mean, 4) else f'They are level {over}.'} {ahead}")
+        if not round(mean, 4):
+            lead = f"They are level {over}."
+        return Finding("warn", head, f"{lead} {ahead}")
     if mean < 0:
         others = [other for other in table["method"][table["baseline_wins"]] if other != method]
         more = f" {', '.join(others)} also {'wins' if len(others) == 1 else 'win'}." if others else ""

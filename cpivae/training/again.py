@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -63,10 +62,9 @@ def prepare_again(run: RunFolder, now_at: Mapping[str, Any] | None = None) -> Fo
     FolderError
         A table is gone, has changed or never was in a file, or samples or features are not what they were.
     """
-    described = run.path / RunFiles.ENVIRONMENT
-    if not described.is_file():
-        raise FolderError(f"{run.path} lacks {described.name}, which says where its tables are.")
-    sources = json.loads(described.read_text(encoding="utf-8"))["data"]
+    sources = run.sources()
+    if not sources:
+        raise FolderError(f"{run.path} lacks {RunFiles.ENVIRONMENT}, which says where its tables are.")
     paths = {}
     for platform in PLATFORMS:
         own = sources[f"platform_{platform}"]

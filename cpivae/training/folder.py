@@ -116,10 +116,15 @@ class RunFolder:
         """Return the fitted preprocessing of the (first) fold; features are the same in all."""
         return read_preprocessors(self.folds()[0])
 
-    def scales(self) -> Scales:
-        """Return what the tables were that the run was trained on; nothing where it has not been recorded."""
+    def sources(self) -> dict[str, Any]:
+        """Return what is recorded of the tables that the run was trained on; nothing where nothing is."""
         path = self.path / RunFiles.ENVIRONMENT
-        return scales_of_run(json.loads(path.read_text(encoding="utf-8"))["data"]) if path.is_file() else {}
+        sources: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["data"] if path.is_file() else {}
+        return sources
+
+    def scales(self) -> Scales:
+        """Return in which units these tables were, where that is recorded."""
+        return scales_of_run(self.sources())
 
     def history(self) -> pd.DataFrame:
         """Return the metrics of every epoch, one row each."""

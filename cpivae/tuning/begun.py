@@ -31,17 +31,14 @@ def left_of_a_start(folder: Path) -> list[str]:
         return []
     names = [path.name for path in folder.iterdir() if path != trials]
     whole = {name for name in names if not is_half_written(name) and name != CLUSTER}
-    left = is_of_a_start(whole, *(_content(folder / name) for name in (JOURNAL, TABLE)))
+    table = (folder / TABLE).read_bytes() if TABLE in whole else b""
+    left = not has_begun(folder / JOURNAL) and is_of_a_start(whole, table)
     return [*names, TRIALS] if left else []
 
 
-def is_of_a_start(names: Collection[str], journal: bytes, table: bytes) -> bool:
-    """Say whether the files of a folder, with what is in two of them, are left of a sweep that never began.
+def is_of_a_start(names: Collection[str], table: bytes) -> bool:
+    """Say whether the files of a folder whose sweep has not begun, and what is in its table, are left of a start.
 
-    A sweep without its journal, but with trials, is none of these: somebody may want it.
+    A sweep without its journal, but with trials, is none: somebody may want it.
     """
-    return set(names) <= {SETTINGS, TABLE, JOURNAL} and b"\n" not in journal and table.count(b"\n") <= 1
-
-
-def _content(file: Path) -> bytes:
-    return file.read_bytes() if file.is_file() else b""
+    return set(names) <= {SETTINGS, TABLE, JOURNAL} and table.count(b"\n") <= 1

@@ -38,7 +38,7 @@ def has_room(folder: Path) -> bool:
 
 
 def no_room(name: str, error: object) -> InterruptedSweepError:
-    """Return what ends a sweep whose folder, known by its ``name``, could not be written to."""
+    """Return what ends a sweep of which a file or the folder, known by its ``name``, could not be written."""
     return InterruptedSweepError(
         f"{name} cannot be written ({error}). Nothing before this is lost: make room, and give the same command with "
         "--resume."

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cpivae.errors import FolderError, InterruptedSweepError
+from cpivae.errors import FolderError
 from cpivae.files import append_whole, whole_lines
+from cpivae.tuning.full_disk import no_room
 
 Event = dict[str, Any]
 
@@ -64,10 +65,7 @@ class Journal:
         try:
             append_whole(self.stream, line, lasting=lasting)
         except OSError as error:
-            raise InterruptedSweepError(
-                f"{self.path} cannot be written ({error.strerror}). Nothing before this is lost: make room, and give "
-                "the same command with --resume."
-            ) from None
+            raise no_room(str(self.path), error.strerror) from None
         return event
 
     def close(self) -> None:

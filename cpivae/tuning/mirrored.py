@@ -82,9 +82,10 @@ class MirroredFolder(SweepFolder):
     def require_new(self) -> None:
         """Refuse a remote folder that something has taken; see :meth:`SweepFolder.require_new`."""
         there = [name for name in self.remote.files() if name != claim.FILE]
-        journal, trials = (self.remote.read(file.name) or b"" for file in (self.journal, self.trials_file))
-        if not is_of_a_start(there, journal, trials):
-            instead = "; --resume continues it" if b"\n" in journal else ""
+        known = {n: self.remote.read(n) or b"" for n in (self.journal.name, self.trials_file.name) if n in there}
+        begun = b"\n" in known.get(self.journal.name, b"")
+        if begun or not is_of_a_start(there, known.get(self.trials_file.name, b"")):
+            instead = "; --resume continues it" if begun else ""
             raise FolderError(
                 f"the output folder {self.remote} already holds {len(there)} files. Nothing was changed: choose "
                 f"another name, or move the folder away{instead}."

@@ -30,7 +30,7 @@ NEAR_BASE = "near the base config"
 
 Failure = Literal["", "diverged", "out_of_memory", "lost_worker", "timed_out", "code_error", "full_disk"]
 """Why a trial has no score: a loss no longer finite, no room in memory, a process that is gone, one that hung, an
-exception."""
+exception.  No room on the disk is never its end: the sweep is interrupted."""
 
 _COLUMNS = (
     "trial",

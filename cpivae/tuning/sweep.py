@@ -159,9 +159,11 @@ def run_sweep(
         with closing(Journal(folder.journal)) as journal:
             # After the journal is ours: another process may be running this sweep.  Before it knows of anything: until
             # then this process may end at any moment, and the same command starts the sweep.
-            if not resumed and folder.has_begun():
-                raise FolderError(f"another process has begun a sweep in {folder.name} meanwhile. Choose another name.")
             if not resumed:
+                if folder.has_begun():
+                    raise FolderError(
+                        f"another process has begun a sweep in {folder.name} meanwhile. Choose another name."
+                    )
                 folder.create()
             folder.describe(config, described)
             ledger = Ledger(folder, config.tuning.goal(), config.tuning.keep_weights, journal)

@@ -6,7 +6,8 @@ import os
 import secrets
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cpivae.errors import FolderError
@@ -25,11 +26,21 @@ def make_private_token() -> None:
     if path is None or path.exists():
         return
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent) as beside:  # of mode 0600
-        beside.write(secrets.token_hex(32))
-        beside.flush()
-        with suppress(FileExistsError):  # another sweep was quicker
-            os.link(beside.name, path)
+    with new_token(path.parent) as beside, suppress(FileExistsError):  # another sweep was quicker
+        os.link(beside, path)
+
+
+@contextmanager
+def new_token(folder: Path) -> Iterator[Path]:
+    """Yield a file in ``folder`` with a new token, for the user alone; remove it unless the block has moved it."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".token.")  # of mode 0600
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(secrets.token_hex(32))
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def require_private_token() -> None:
