@@ -216,6 +216,8 @@ class TuneOptions:
         words: list[str] = []
         for f in fields(self):
             value = getattr(self, f.name)
+            if f.name == "output_dir":
+                value = value or str(SWEEPS)
             if value is None or value is False or f.name in ("resume", "address", "nodes", "stage_data"):
                 continue
             if f.name == "config":

@@ -19,7 +19,7 @@ from cpivae.names import Goal, RunFiles
 from cpivae.tuning import begun
 from cpivae.tuning.causes import cause_of
 from cpivae.tuning.record import Failure, TrialRecord, best_of, ended, ranked, read_trials, trial_name, write_trials
-from cpivae.tuning.same import what_differs
+from cpivae.tuning.same import require_same
 
 if TYPE_CHECKING:  # torch, which a job that only asks what a sweep has done would wait seconds for
     from cpivae.training.again import Again
@@ -208,20 +208,9 @@ class SweepFolder:
         """Write ``sweep.yaml``: the resolved settings and what else decides the outcome."""
         write_text(self.settings_file, dump_yaml({"config": to_plain(config), **described}), lasting=True)
 
-    def require_same(self, config: Config, described: dict[str, Any]) -> None:
-        """Refuse to go on with other settings, another space or other data than the sweep began with.
-
-        Raises
-        ------
-        FolderError
-            Naming what differs.
-        """
-        told = what_differs(self._described(), to_plain(config), described)
-        if told:
-            raise FolderError(
-                f"{self.path} cannot be resumed with this command, because trials of both could not be compared:\n"
-                + "\n".join(f"  - {line}" for line in told)
-            )
+    def require_same(self, config: Config, described: dict[str, Any]) -> list[str]:
+        """Refuse what trials of both could not be compared for, and return what moved: :func:`same.require_same`."""
+        return require_same(self.path, self._described(), to_plain(config), described)
 
     def _described(self) -> dict[str, Any]:
         """Return what ``sweep.yaml`` says; settings that a sweep of an earlier version lacks have their defaults."""

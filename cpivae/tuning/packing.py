@@ -52,15 +52,17 @@ def autos(tuning: TuningSettings) -> list[str]:
 def with_numbers(config: Config, place: Place, begun: SweepFolder | None) -> Config:
     """Return settings with numbers before anything is measured.
 
-    They are those of ``begun``, a sweep that is to be gone on with; or else a whole GPU for a trial, where there are
-    some, and its share of the CPUs.
+    They are those of ``begun``, a sweep that is to be gone on with, if a node has so much; or else a whole GPU for a
+    trial, where there are some, and its share of the CPUs.
     """
     tuning, accelerator = config.tuning, config.hardware.accelerator
     if not autos(tuning):
         return config
     if begun is not None:
         then = begun.config().tuning
-        return _chosen(config, then.cpus, then.gpus)
+        as_begun = _chosen(config, then.cpus, then.gpus)
+        if any(node.trials(as_begun.tuning) for node in place.nodes):
+            return as_begun
     of_gpus = float(accelerator == "gpu" or (accelerator == "auto" and place.has_gpus))
     of_gpus = of_gpus if tuning.gpus_per_trial == AUTO else tuning.gpus
     return _chosen(config, cpus_beside(place.nodes, of_gpus) if of_gpus else 1.0, of_gpus)

@@ -140,8 +140,10 @@ def run_sweep(
         "space": space.text, "study_name": study_name, "data": folds[0].sources, "fingerprint": fingerprint(folds),
         "environment": environment(), "proposals": [p.origin for p in proposals],
     }  # fmt: skip
-    if resumed:
-        folder.require_same(config, described)
+    if resumed and (moved := folder.require_same(config, described)):
+        say(
+            f"trials are computed elsewhere from now on, and scores may differ in their last digits: {'; '.join(moved)}"
+        )
     linear_maps = []
     if uses_linear_maps(config, space):
         say("fitting ridge regression between the platforms, once for all trials")

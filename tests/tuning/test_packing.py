@@ -173,6 +173,15 @@ def test_before_anything_is_measured_a_trial_has_a_gpu_to_itself_where_there_is_
         sweep_config(with_numbers(asking(hardware={"accelerator": "gpu"}), cpu_nodes, None), cpu_nodes)
 
 
+def test_a_sweep_that_goes_on_keeps_its_numbers_where_a_machine_has_so_much(tmp_path: Path) -> None:
+    cluster, laptop = Place((Node(32, 4), Node(24, 4))), Place((Node(8),))
+    begun = SweepFolder(tmp_path / "sweep")
+    begun.create()
+    begun.describe(with_values(asking(), {"tuning.gpus_per_trial": 0.25, "tuning.cpus_per_trial": 2.0}), {})
+    assert numbers(with_numbers(asking(), cluster, begun)) == (2, 0.25)
+    assert numbers(with_numbers(asking(), laptop, begun)) == (1, 0)
+
+
 def test_auto_goes_nowhere_but_where_it_is_measured() -> None:
     with pytest.raises(ResourceError, match="is auto, which is measured where"):
         sweep_config(asking())
