@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Run a sweep on a cluster: hand it over, look at it, end it.", no_args_is_help=True)
 
+_IMAGES = (".sif", ".simg", ".sqsh")
+"""Of a container, as files."""
+
 Sweep = Annotated[str, typer.Argument(metavar="SWEEP_DIR", help="Folder of the sweep.")]
 TuneCommand = Annotated[list[str], typer.Argument(metavar="-- tune ...", help="The command line of cpivae tune.")]
 RuntimeEnv = Annotated[
@@ -75,9 +78,10 @@ def slurm(options: SlurmOptions, command: TuneCommand, dry_run: DryRun = False) 
 
     What the options mean, and their defaults: configs/cluster/slurm.yaml.
     """
-    from cpivae.cluster import slurm as commands
+    from cpivae.cluster.partitions import partitions, problems_of
     from cpivae.cluster.script import Job, batch_script
     from cpivae.cluster.script import problems_of as unfit_for_a_script
+    from cpivae.cluster.slurm import megabytes
     from cpivae.cluster.slurm_jobs import submit
     from cpivae.cluster.submission import require_no_living_job
     from cpivae.config.slurm import load_slurm_settings
@@ -94,11 +98,11 @@ def slurm(options: SlurmOptions, command: TuneCommand, dry_run: DryRun = False) 
     sweep = folder.path.resolve()
     in_environment = bool(settings.env or settings.container)
     python = "python" if in_environment else sys.executable
-    job = Job(settings, tune.options.study_name, sweep, Path.cwd(), tune.words(), python)
+    job = Job(settings, tune.options.study_name, sweep, Path.cwd(), tune.words(), python, _reads(tune))
     unfit = unfit_for_a_script(job)
-    problems = commands.problems_of(settings, commands.partitions()) + unfit + _not_shared(job, tune)
+    problems = problems_of(settings, partitions()) + unfit + _not_shared(job)
     require_no_living_job(sweep)
-    memory = None if settings.mem_per_node is None else 2**20 * commands.megabytes(settings.mem_per_node)
+    memory = None if settings.mem_per_node is None else 2**20 * megabytes(settings.mem_per_node)
     node = Node(settings.cpus_per_node, settings.gpus_per_node, memory)
     place = Place((node,) * settings.nodes, "the job", here=False)
     problems += _checked(tune, place)
@@ -221,8 +225,14 @@ def _inside(words: list[str], shipped: Path, sweep: Path) -> list[str]:
             f"the sweep's folder {sweep} lies in {shipped}, of which the cluster gets a copy: results would be lost "
             "with it. Give an --output_dir that all nodes of the cluster see."
         )
-    paths = {word: Path(word) for word in words if Path(word).is_absolute()}
-    return [str(paths[w].relative_to(shipped)) if w in paths and paths[w].is_relative_to(shipped) else w for w in words]
+
+    def moved(word: str) -> str:
+        before, equals, after = word.rpartition("=") if word.startswith("data.samples_table=") else ("", "", word)
+        path = Path(after)
+        inside = path.is_absolute() and path.is_relative_to(shipped)
+        return f"{before}{equals}{path.relative_to(shipped)}" if inside else word
+
+    return [moved(word) for word in words]
 
 
 def _print_what_to_ask(folder: SweepFolder) -> None:
@@ -240,13 +250,21 @@ def _checked(tune: Tune, place: Place) -> list[str]:
     return []
 
 
-def _not_shared(job: Job, tune: Tune) -> list[str]:
-    from cpivae.cluster.storage import not_shared
+def _reads(tune: Tune) -> list[Path]:
     from cpivae.config.shipped import shipped_folder
 
     # What comes with the program is wherever the program is.
-    files = [file for file in tune.files() if not file.is_relative_to(shipped_folder("search_spaces").resolve())]
-    files += [job.sweep, job.directory]
+    shipped = shipped_folder("search_spaces").resolve()
+    return [file.resolve() for file in tune.files() if not file.resolve().is_relative_to(shipped)]
+
+
+def _not_shared(job: Job) -> list[str]:
+    from cpivae.cluster.storage import not_shared
+
+    files = [*job.reads, job.sweep, job.directory]
     # The folder: the program in a virtual environment is a link to one that every node may have of its own.
     files += [Path(job.python).parent] if Path(job.python).is_absolute() else []
+    files += [
+        Path(word) for word in job.settings.container if Path(word).is_absolute() and Path(word).suffix in _IMAGES
+    ]
     return not_shared(files, job.settings.shared)

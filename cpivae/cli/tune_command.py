@@ -26,7 +26,9 @@ class Tune(NamedTuple):
     def words(self) -> list[str]:
         """Return it as it is to be given on another machine."""
         flags = [f"--{name}" for name in ("no_check", "no_report", "quiet") if getattr(self, name)]
-        return ["tune", *self.options.arguments(), "--search_space", absolute(self.search_space), *flags]
+        table = self._samples_table()
+        of_table = [] if table is None else ["--set", f"data.samples_table={table}"]
+        return ["tune", *self.options.arguments(), *of_table, "--search_space", absolute(self.search_space), *flags]
 
     def files(self) -> list[Path]:
         """Return what it reads; what cannot be read here is a problem that others tell."""
@@ -39,10 +41,14 @@ class Tune(NamedTuple):
         files += [options.from_sweep] if options.from_sweep is not None else []
         with suppress(ConfigError):
             files += files_of(find_shipped(self.search_space, "search_spaces"))
-        with suppress(ConfigError):
-            table = options.settings().data.samples_table
-            files += [table] if table is not None else []
-        return files
+        table = self._samples_table()
+        return files if table is None else [*files, table]
+
+    def _samples_table(self) -> Path | None:
+        """Return the table of the samples, which settings name from the folder where they are read."""
+        with suppress(ConfigError):  # told when the command is checked, or run
+            return self.options.settings().data.samples_table
+        return None
 
 
 def parse_tune(words: list[str]) -> Tune:

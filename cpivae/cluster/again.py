@@ -1,4 +1,5 @@
-"""Whether a job that has ended before its sweep queues again: ``python -m cpivae.cluster.again SWEEP STATUS N MOST``.
+"""Whether a job that has ended before its sweep queues again: ``python -m cpivae.cluster.again SWEEP JOB STATUS N
+MOST``.
 
 Ends with 0 for yes.  Told is why, or why not.
 """
@@ -13,15 +14,18 @@ from cpivae.errors import InterruptedSweepError
 from cpivae.files import write_text
 from cpivae.tuning.folder import SweepFolder
 
-CANCELLED = "cancelled"
-"""File of a job's folder that says that the job is not wanted any more."""
 PROGRESS = "progress.json"
 """Epochs that were known at the end of each start."""
 WITHOUT_PROGRESS = 2
 """Restarts in a row without a new epoch that end the requeueing."""
 
 
-def again(sweep: Path, status: int, restarts: int, most: int) -> tuple[bool, str]:
+def cancelled(folder: Path, job: str) -> Path:
+    """Return the file of the jobs' folder that says that one of them is not wanted any more."""
+    return folder / f"cancelled-{job}"
+
+
+def again(sweep: Path, number: str, status: int, restarts: int, most: int) -> tuple[bool, str]:
     """Decide about a job whose driver ended with ``status`` (above 128: by a signal) after so many restarts."""
     folder = SweepFolder(sweep)
     job = folder.cluster
@@ -29,7 +33,8 @@ def again(sweep: Path, status: int, restarts: int, most: int) -> tuple[bool, str
         return False, "the sweep is done"
     if status != InterruptedSweepError.exit_status and status <= 128:
         return False, f"the sweep has ended with status {status}, which another start would not mend"
-    if (job / CANCELLED).exists():
+    if cancelled(job, number).exists():
+        cancelled(job, number).unlink()
         return False, "the job was cancelled; cpivae submit slurm --resume goes on with the sweep"
     epochs = epochs_of(folder.journal)
     known = [*_earlier(job / PROGRESS, restarts), epochs]
@@ -62,8 +67,8 @@ def _earlier(progress: Path, restarts: int) -> list[int]:
 
 def main() -> None:
     """Decide, say why, and end with the answer."""
-    sweep, status, restarts, most = sys.argv[1:]
-    yes, why = again(Path(sweep), int(status), int(restarts), int(most))
+    sweep, number, status, restarts, most = sys.argv[1:]
+    yes, why = again(Path(sweep), number, int(status), int(restarts), int(most))
     print(why, flush=True)
     raise SystemExit(0 if yes else 1)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +53,23 @@ def asked(job: HandedOver) -> Standing:
         return job.standing()
     except CpivaeError as error:
         return Standing("UNKNOWN", None, f"the cluster cannot be asked: {str(error).rstrip('.')}.")
+
+
+@contextmanager
+def folder_of_jobs(sweep: Path) -> Iterator[Path]:
+    """Make the folder of a sweep's jobs for one that is handed over in the block; if that fails, leave nothing new."""
+    folder = SweepFolder(sweep).cluster
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException:
+        if folder in new:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # somebody else has put something there meanwhile
+            for path in new[1:]:
+                path.rmdir()
+        raise
 
 
 def remember(sweep: Path, cluster: str, job: str, **more: Any) -> None:

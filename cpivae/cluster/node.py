@@ -37,6 +37,8 @@ _OURS = "cpivae.j"
 _LOCK = ".lock"
 _SHARE_OF_OBJECTS = 0.3
 """Of a node's memory, for the data that its processes share; as Ray has it."""
+_LEAST_OBJECTS = 75 * 2**20
+"""Bytes."""
 
 
 def main() -> None:
@@ -63,7 +65,8 @@ def main() -> None:
 def start_arguments(environment: Mapping[str, str], temporary: Path, address: str | None) -> list[str]:
     """Return the options of ``ray start`` for a node with what SLURM has given it; ``address`` is None on the head."""
     memory, shared = _memory(environment), shutil.disk_usage("/dev/shm").free
-    objects = int(min(_SHARE_OF_OBJECTS * memory, 0.9 * shared))
+    # Ray refuses to start with less than its least; what /dev/shm has no room for it keeps on the disk.
+    objects = max(_LEAST_OBJECTS, int(min(_SHARE_OF_OBJECTS * memory, 0.9 * shared)))
     # Chosen by the system: fixed ports collide with those of other jobs on the node.
     role = ["--head", "--port=0", "--include-dashboard=false", f"--ray-client-server-port={_free_port()}"]
     return [

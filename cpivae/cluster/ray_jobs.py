@@ -11,9 +11,8 @@ from pathlib import Path
 from shlex import join
 from typing import Any
 
-from cpivae.cluster.handed_over import Standing, remember
+from cpivae.cluster.handed_over import Standing, folder_of_jobs, remember
 from cpivae.errors import CpivaeError, ResourceError
-from cpivae.tuning.folder import SweepFolder
 
 _LIVING = ("PENDING", "RUNNING")
 _STOPS_BY_ITSELF = 120
@@ -60,9 +59,9 @@ def submit(order: Order) -> str:
     ResourceError
         Nobody answers there, or it refuses.
     """
-    with _asking(order.address) as client:
+    # The folder first, because a job that cannot be recorded could be neither asked nor ended.
+    with folder_of_jobs(order.sweep), _asking(order.address) as client:
         name: str = client.submit_job(entrypoint=order.entrypoint, runtime_env=order.environment())
-    SweepFolder(order.sweep).cluster.mkdir(mode=0o700, parents=True, exist_ok=True)
     remember(order.sweep, "ray", name, address=order.address, command=list(order.command))
     return name
 

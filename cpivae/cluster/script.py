@@ -29,16 +29,31 @@ class Job:
     """What follows ``cpivae``: ``tune`` and its options."""
     python: str
     """The interpreter, or the name that the settings' ``env`` lines give it."""
+    reads: Sequence[Path] = ()
+    """Files and folders that it reads, beside its own."""
+
+    def folders(self) -> list[Path]:
+        """Return the folders that hold all that it reads and writes, none within another."""
+        found = {self.sweep, self.directory, *(path if path.is_dir() else path.parent for path in self.reads)}
+        return sorted(one for one in found if not any(one != other and one.is_relative_to(other) for other in found))
 
 
 def problems_of(job: Job) -> list[str]:
     """Say what a batch script cannot hold; the settings of the job are checked when they are read."""
-    if fits_into_a_line(str(job.sweep)):
-        return []
-    return [
-        f"the sweep's folder {str(job.sweep)!r} has a line break or another control character in its path, where "
-        "SLURM's options must be one line: give another --output_dir"
-    ]
+    problems = []
+    if not fits_into_a_line(str(job.sweep)):
+        problems.append(
+            f"the sweep's folder {str(job.sweep)!r} has a line break or another control character in its path, where "
+            "SLURM's options must be one line: give another --output_dir"
+        )
+    if job.settings.container:
+        problems += [
+            f"{path} has a comma, a colon or a backslash in its path, which a container's list of folders cannot hold: "
+            "give it another name"
+            for path in map(str, job.folders())
+            if set(path) & set(",:\\")
+        ]
+    return problems
 
 
 def batch_script(job: Job) -> str:
@@ -50,6 +65,13 @@ def batch_script(job: Job) -> str:
 # again, it goes on where it was.
 {directives}
 
+# The driver is asked to stop before the time is up, and when the job is to be preempted or cancelled; from the very
+# beginning, because a signal that is not waited for ends the job.  Only the first of these is followed by another start
+# of our own: SLURM itself queues a preempted job again.
+driver='' asked=''
+trap 'asked=again; [ -z "$driver" ] || kill -USR1 "$driver"' USR1
+trap 'asked=end; [ -z "$driver" ] || kill -USR1 "$driver"' TERM
+
 ulimit -c 0  # the memory of a process that crashes holds the token of the cluster
 cd -- {quote(str(job.directory))} || exit 2
 {_environment(settings)}
@@ -59,17 +81,12 @@ run=$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}
 python=({join([*settings.container, job.python])})
 export CPIVAE_RAY_TEMP=/tmp/cpivae.j$run CPIVAE_RAY_ADDRESS_FILE=$job/address-$run
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$job/token-$SLURM_JOB_ID
-{_loopback(settings)}\
+unset RAY_AUTH_TOKEN  # Ray would take it for this job's
+{_loopback(settings)}{_binds(job)}\
 (umask 077 && mkdir -p "$job" && "${{python[@]}}" -m cpivae.cluster.token) || exit 2
 
-# The driver is asked to stop before the time is up, and when the job is to be preempted or cancelled.
-# Only the first of these is followed by another start of our own: SLURM itself queues a preempted job again.
-driver='' asked=''
-trap 'asked=again; [ -z "$driver" ] || kill -USR1 "$driver"' USR1
-trap 'asked=end; [ -z "$driver" ] || kill -USR1 "$driver"' TERM
-
 # Ray: the head on the first node, a worker on every other one. A node that is lost takes no other one with it.
-srun --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --no-kill --kill-on-bad-exit=0 --wait=0 \\
+srun --export=ALL --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --no-kill --kill-on-bad-exit=0 --wait=0 \\
   "${{python[@]}}" -m cpivae.cluster.node >> "$job/ray-$run.log" 2>&1 &
 ray=$!
 status=75
@@ -97,7 +114,7 @@ kill "$ray" 2>/dev/null
 wait "$ray" 2>/dev/null
 restarts=${{SLURM_RESTART_COUNT:-0}}
 if [ "$asked" != end ] &&
-  "${{python[@]}}" -m cpivae.cluster.again "$sweep" "$status" "$restarts" {settings.max_requeues}; then
+  "${{python[@]}}" -m cpivae.cluster.again "$sweep" "$SLURM_JOB_ID" "$status" "$restarts" {settings.max_requeues}; then
   scontrol requeue "$SLURM_JOB_ID" && sleep 600  # SLURM ends this script
 fi
 rm -f "$RAY_AUTH_TOKEN_PATH"
@@ -149,9 +166,13 @@ def sbatch_word(word: str) -> str:
 
 def _environment(settings: SlurmSettings) -> str:
     lines = [f"module load {quote(name)}" for name in settings.modules]
-    if any(line.lstrip().startswith("conda activate") for line in settings.env):
-        lines.append('eval "$(conda shell.bash hook)"  # conda activate is a function of interactive shells')
-    return "".join(f"{line}\n" for line in [*lines, *settings.env])
+    prepared = False
+    for line in settings.env:
+        if line.lstrip().startswith("conda activate") and not prepared:
+            prepared = True
+            lines.append('eval "$(conda shell.bash hook)"  # conda activate is a function of interactive shells')
+        lines.append(line)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _loopback(settings: SlurmSettings) -> str:
@@ -159,6 +180,14 @@ def _loopback(settings: SlurmSettings) -> str:
         return ""
     (setting,) = (f"{name}={value}" for name, value in LOOPBACK.items())
     return f"export {setting}  # on one node Ray is bound to loopback\n"
+
+
+def _binds(job: Job) -> str:
+    if not job.settings.container:
+        return ""
+    folders = quote(",".join(map(str, job.folders())))
+    names = ("APPTAINER_BIND", "SINGULARITY_BIND")
+    return "export " + " ".join(f"{name}=${{{name}:+${name},}}{folders}" for name in names) + "  # seen inside\n"
 
 
 def _command(job: Job) -> str:

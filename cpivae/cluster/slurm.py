@@ -1,39 +1,27 @@
-"""SLURM's own commands: what a cluster has, what a job is doing, and handing one over."""
+"""SLURM's own commands: what a job is doing, and handing one over."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from cpivae.config.slurm import SlurmSettings
-from cpivae.errors import CpivaeError, did_you_mean
+from cpivae.errors import CpivaeError
 
-LIVING = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "REQUEUE_HOLD", "STOPPED")
+LIVING = (
+    "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "COMPLETING", "STAGE_OUT",
+    "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT",
+)  # fmt: skip
 """States of a job that may still do something."""
+_TEXT = re.compile(r"\b(JobName|Comment|AdminComment|SystemComment|Command|WorkDir|StdErr|StdIn|StdOut)=(.*)")
+"""What has a line of its own, or the end of one, in what SLURM says of a job, and may contain anything."""
+_SECRET = "RAY_AUTH_TOKEN"
 
 
 class SlurmError(CpivaeError):
     """SLURM is not there, or refuses."""
-
-
-@dataclass(frozen=True)
-class Partition:
-    """A group of nodes that jobs queue for, as its largest node is."""
-
-    name: str
-    default: bool
-    up: bool
-    nodes: int
-    cpus: int
-    memory_mb: int
-    gpus: int
-    gpu_types: frozenset[str]
-    minutes: float
-    """Longest time of a job."""
 
 
 def ask(*command: str) -> str:
@@ -50,7 +38,7 @@ def ask(*command: str) -> str:
             "login nodes, or run cpivae tune itself."
         )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=_environment())
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{command[0]} has not answered for a minute; SLURM may be down. Try again later.") from None
     if done.returncode:
@@ -59,64 +47,19 @@ def ask(*command: str) -> str:
     return done.stdout
 
 
-def partitions() -> list[Partition]:
-    """Return the partitions of the cluster."""
-    found: dict[str, Partition] = {}
-    for line in ask("sinfo", "--noheader", "--format=%P|%a|%l|%D|%c|%m|%G").splitlines():
-        name, state, limit, nodes, cpus, memory, gres = line.strip().split("|")
-        gpus = re.findall(r"\bgpu(?::([^:,()]+))??:(\d+)", gres)
-        plain = name.removesuffix("*")
-        part = found.get(plain, Partition(plain, name.endswith("*"), state == "up", 0, 0, 0, 0, frozenset(), 0))
-        found[plain] = Partition(
-            plain,
-            part.default,
-            part.up,
-            part.nodes + int(nodes),
-            max(part.cpus, int(cpus.rstrip("+"))),
-            max(part.memory_mb, int(memory.rstrip("+"))),
-            max(part.gpus, sum(int(number) for _, number in gpus)),
-            part.gpu_types | {kind for kind, _ in gpus if kind},
-            max(part.minutes, minutes(limit)),
-        )
-    return list(found.values())
+def _environment() -> dict[str, str]:
+    """Return this process's environment without what would change the commands' meaning, or what a job must not keep.
 
-
-def problems_of(settings: SlurmSettings, there: Sequence[Partition]) -> list[str]:
-    """Say what the cluster does not have; sbatch would let a job for it wait for ever."""
-    if settings.partition is None:
-        asked = next((p for p in there if p.default), None)
-        if asked is None:
-            return [f"the cluster has no default partition: give --partition, one of {_names(there)}"]
-    else:
-        asked = next((p for p in there if p.name == settings.partition), None)
-        if asked is None:
-            hint = did_you_mean(settings.partition, [p.name for p in there])
-            return [f"there is no partition '{settings.partition}'.{hint} There are {_names(there)}"]
-    name = f"partition {asked.name}"
-    problems = [] if asked.up else [f"{name} is down: its jobs wait until it is up again"]
-    memory = 0.0 if settings.mem_per_node is None else megabytes(settings.mem_per_node)
-    for what, option, wanted, most in (
-        ("nodes", "nodes", settings.nodes, asked.nodes),
-        ("CPUs in a node", "cpus_per_node", settings.cpus_per_node, asked.cpus),
-        ("GPUs in a node", "gpus_per_node", settings.gpus_per_node, asked.gpus),
-        ("MB of memory in a node", "mem_per_node", memory, asked.memory_mb),
-    ):
-        if wanted > most:
-            problems.append(f"{wanted:g} {what} are asked for, and {name} has {most:g}. Lower --{option}")
-    if settings.gpu_type and settings.gpus_per_node and settings.gpu_type not in asked.gpu_types:
-        kinds = ", ".join(sorted(asked.gpu_types)) or "none with a name"
-        problems.append(f"there is no GPU '{settings.gpu_type}' in {name}: it has {kinds}")
-    if settings.time is not None and minutes(settings.time) > asked.minutes:
-        problems.append(
-            f"the time {settings.time} is longer than {name} allows ({_clock(asked.minutes)}). Lower --time"
-        )
-    limit = asked.minutes if settings.time is None else minutes(settings.time)
-    if settings.warn_minutes >= limit:
-        problems.append(
-            f"the job is to be warned {settings.warn_minutes:g} minutes before its end, and may run {limit:g} minutes "
-            "in all. Give a longer --time"
-        )
-    return problems
+    Variables take precedence over what a batch script says; those of the job that this process may itself be in are
+    another job's.  A job gets the rest, and SLURM keeps that on its disk.
+    """
+    kept = ("SLURM_CONF", "SLURM_CONF_SERVER")
+    foreign = ("SBATCH_", "SLURM_", "SINFO_", "SRUN_", "SALLOC_")
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not (name.startswith(foreign) or name == _SECRET)
+    }
 
 
 def submitted(script: Path) -> int:
@@ -128,12 +71,17 @@ def submitted(script: Path) -> int:
 def job(number: int) -> dict[str, str]:
     """Return what SLURM says of a job, by its own names; nothing where it has forgotten it."""
     try:
-        answer = ask("scontrol", "--oneliner", "show", "job", str(number))
+        answer = ask("scontrol", "show", "job", str(number))
     except SlurmError as error:
         if "Invalid job id" in str(error):
             return {}
         raise
-    return dict(re.findall(r"(\S+?)=(.*?)(?=\s+\S+?=|\s*$)", answer.strip()))
+    told: dict[str, str] = {}
+    for line in answer.splitlines():
+        text = _TEXT.search(line)
+        told |= dict(re.findall(r"(\S+?)=(\S*)", line[: text.start()] if text else line))
+        told |= {text[1]: text[2]} if text else {}
+    return told
 
 
 def minutes(time: str) -> float:
@@ -159,11 +107,3 @@ def megabytes(size: str) -> float:
     """Read a size as sbatch does: megabytes unless a unit says otherwise."""
     factor = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024**2}.get(size[-1])
     return float(size) if factor is None else float(size[:-1]) * factor
-
-
-def _names(there: Sequence[Partition]) -> str:
-    return ", ".join(p.name for p in there) or "none"
-
-
-def _clock(mins: float) -> str:
-    return f"{int(mins // 60)}:{int(mins % 60):02}:00"

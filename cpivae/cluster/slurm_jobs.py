@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cpivae.cluster import slurm
-from cpivae.cluster.again import CANCELLED, PROGRESS
-from cpivae.cluster.handed_over import Standing, asked, remember
+from cpivae.cluster.again import cancelled
+from cpivae.cluster.handed_over import Standing, asked, folder_of_jobs, remember
 from cpivae.cluster.script import Job, batch_script
 from cpivae.errors import FolderError
 from cpivae.files import write_text
@@ -30,20 +30,9 @@ def submit(job: Job) -> int:
     SlurmError
         SLURM refuses; nothing is left behind then.
     """
-    folder = SweepFolder(job.sweep).cluster
-    is_new = not job.sweep.exists()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for earlier in (CANCELLED, PROGRESS):
-        (folder / earlier).unlink(missing_ok=True)
-    write_text(folder / _SCRIPT, batch_script(job))
-    try:
+    with folder_of_jobs(job.sweep) as folder:
+        write_text(folder / _SCRIPT, batch_script(job))
         number = slurm.submitted(folder / _SCRIPT)
-    except slurm.SlurmError:
-        if is_new:
-            (folder / _SCRIPT).unlink()
-            folder.rmdir()
-            job.sweep.rmdir()
-        raise
     remember(job.sweep, "slurm", str(number), command=list(job.command))
     return number
 
@@ -57,7 +46,7 @@ class SlurmJob:
     def standing(self) -> Standing:
         told = slurm.job(int(self.name))
         # Numbers start again at 1 on a cluster that is set up anew: the job must be this sweep's.
-        if not told.get("StdOut", "").startswith(str(self.folder)):
+        if not _plain(told.get("StdOut", "")).startswith(f"{_plain(str(self.folder))}/"):
             return Standing("GONE", False, "SLURM knows it no longer; it has ended")
         return Standing(told["JobState"], told["JobState"] in slurm.LIVING, _line(told))
 
@@ -84,7 +73,7 @@ class SlurmJob:
         now = self.standing()
         if not now.lives:
             return f"job {self.name} has ended already ({now.state.lower()})"
-        write_text(self.folder / CANCELLED, "")
+        write_text(cancelled(self.folder, self.name), "")
         if now.state != "RUNNING":
             slurm.ask("scancel", self.name)
             return f"job {self.name} ({now.state.lower()}) is cancelled; it was not running"
@@ -96,6 +85,11 @@ class SlurmJob:
                 return f"job {self.name} has stopped; cpivae submit slurm with --resume in the tune command goes on"
         slurm.ask("scancel", self.name)
         return f"job {self.name} did not stop in {_ENDS_BY_ITSELF} s and is cancelled; finished trials are not lost"
+
+
+def _plain(pattern: str) -> str:
+    """Return the name of a log as a name: SLURM shows the pattern that it was given, where % is written twice."""
+    return pattern.replace("%%", "%")
 
 
 def _line(told: dict[str, str]) -> str:

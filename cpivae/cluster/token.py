@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from cpivae.errors import CpivaeError
+from cpivae.errors import CpivaeError, FolderError
 from cpivae.tuning.token import new_token, require_private
 
 
@@ -19,8 +19,13 @@ def make_token(path: Path) -> None:
     Raises
     ------
     FolderError
-        One is there that others can read, or that somebody else has put there.
+        One is there that others can read, or that somebody else has put there; or there is no folder for it.
     """
+    if not path.parent.is_dir():
+        raise FolderError(
+            f"there is no folder {path.parent} here, though the job has made it. A container sees it only if it is "
+            "bound: see docs/clusters.md."
+        )
     if os.path.lexists(path):
         require_private(path)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,8 +121,19 @@ class SlurmSettings(Section):
     """How often the job may queue again by itself, at the time limit or after losing its nodes."""
 
 
+_HABITS = {
+    "account": "SBATCH_ACCOUNT",
+    "partition": "SBATCH_PARTITION",
+    "qos": "SBATCH_QOS",
+    "constraint": "SBATCH_CONSTRAINT",
+    "time": "SBATCH_TIMELIMIT",
+}
+"""Variables of sbatch, which would override a batch script; here they are what stands in it in place of null."""
+
+
 def load_slurm_settings(file: Path | None, given: Mapping[str, Any]) -> SlurmSettings:
-    """Read a file of settings; what is ``given`` takes precedence.
+    """Read a file of settings; what is ``given`` takes precedence, and what is not settled is what sbatch is told by
+    the user's environment.
 
     Raises
     ------
@@ -130,7 +142,9 @@ def load_slurm_settings(file: Path | None, given: Mapping[str, Any]) -> SlurmSet
     """
     text = {} if file is None else read_yaml_mapping(file)
     source = "the job's settings" if file is None else str(file)
+    asked = {**text, **given}
+    asked |= {name: os.environ[of] for name, of in _HABITS.items() if asked.get(name) is None and os.environ.get(of)}
     try:
-        return SlurmSettings.model_validate({**text, **given})
+        return SlurmSettings.model_validate(asked)
     except ValidationError as error:
         raise ConfigError(source, explain(error, SlurmSettings)) from None

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cpivae.cli.main import main
-from cpivae.cluster import slurm
+from cpivae.cluster import partitions
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.place import this_machine
 
@@ -98,8 +98,8 @@ def test_what_is_neither_a_number_nor_auto(
 
 @without_gpu
 def test_a_job_measures_for_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    gpu_nodes = slurm.Partition("gpu", True, True, 4, 32, 128_000, 4, frozenset({"a100"}), 600.0)
-    monkeypatch.setattr(slurm, "partitions", lambda: [gpu_nodes])
+    gpu_nodes = partitions.Partition("gpu", True, True, (partitions.Nodes(4, 32, 128_000, {"a100": 4}),))
+    monkeypatch.setattr(partitions, "partitions", lambda: [gpu_nodes])
     monkeypatch.setattr("cpivae.cluster.storage.not_shared", lambda *_: [])
     job = ("--dry_run", "--nodes", "2", "--gpus_per_node", "4", "--cpus_per_node", "32")
     code = in_this_process("submit", "slurm", *job, "--", "tune", *SWEEP, *AUTO, "--no_check")

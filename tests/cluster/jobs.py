@@ -6,12 +6,13 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lab import ENDED, LOGIN, Lab
+from namespaces import Command
 
 from cpivae.tuning.folder import SweepFolder
 from cpivae.tuning.journal import read_journal
@@ -33,6 +34,8 @@ class Sweep:
     n_trials: int = 16
     max_epochs: int = 30
     tune: Sequence[object] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of the user, beside the usual."""
     study: str = "study"
     finished: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -54,8 +57,14 @@ class Sweep:
     def cpivae(self, *words: object, check: bool = True, timeout: float = 120) -> Any:
         """Run a command of the program on the login machine."""
         command = [sys.executable, "-m", "cpivae", *map(str, words)]
-        env = {"PYTHONPATH": str(REPOSITORY)}
+        env = {"PYTHONPATH": str(REPOSITORY), **self.environment}
         return self.lab.run(LOGIN, command, env=env, user=self.user, cwd=self.home, check=check, timeout=timeout)
+
+    def cpivae_started(self, *words: object) -> Command:
+        """Start a command of the program on the login machine."""
+        command = [sys.executable, "-m", "cpivae", *map(str, words)]
+        env = {"PYTHONPATH": str(REPOSITORY), **self.environment}
+        return self.lab.popen(LOGIN, command, env=env, user=self.user, cwd=self.home)
 
     def submit(self, *options: object, check: bool = True) -> Any:
         """Hand the sweep over; ``options`` are those of ``cpivae submit slurm``."""

@@ -35,7 +35,7 @@ class Lab:
     """A SLURM cluster of namespaces, in a ``with`` statement or between ``start`` and ``stop``.
 
     All machines see ``folder`` under its own path: in it ``shared`` is for everybody and ``home(user)`` is that user's.
-    /tmp, /run and /dev/shm are each machine's own. ``settings`` replace lines of slurm.conf.
+    /tmp, /run and /dev/shm are each machine's own. ``settings`` replace lines of slurm.conf, ``more`` are added to it.
     """
 
     def __init__(
@@ -47,13 +47,14 @@ class Lab:
         gpus: int = 0,
         users: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         self.nodes = [f"n{i + 1}" for i in range(nodes)]
         uids = {user: FIRST_UID + i for i, user in enumerate(users)}
         self._layout = Layout(folder, [LOGIN, *self.nodes], uids, gpus)
         self.folder, self.shared, self.home = self._layout.folder, self._layout.shared, self._layout.home
         self._layout.write()
-        self._conf = write_settings(self.folder, self.nodes, cpus, memory_mb, self._layout.gpus, settings or {})
+        self._conf = write_settings(self.folder, self.nodes, cpus, memory_mb, self._layout.gpus, settings or {}, more)
         self._switch: Machine | None = None
         self._machines: dict[str, Machine] = {}
         self._commands: list[Command] = []

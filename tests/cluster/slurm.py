@@ -18,8 +18,9 @@ def write_settings(
     memory_mb: int,
     gpus: Sequence[Path],
     settings: Mapping[str, str],
+    more: Sequence[str] = (),
 ) -> Path:
-    """Write ``slurm.conf`` and ``gres.conf`` into the lab's folder; ``settings`` replace lines of it."""
+    """Write ``slurm.conf`` and ``gres.conf``; ``settings`` replace lines of the first, ``more`` are added to it."""
     names = ",".join(nodes)
     lines = {
         "ClusterName": "lab",
@@ -59,7 +60,7 @@ def write_settings(
         # Finished jobs stay visible for the whole life of the lab.
         "MinJobAge": "86400",
     }
-    if gpus:
+    if gpus or any("Gres=gpu" in line for line in more):
         lines["GresTypes"] = "gpu"
     devices = ",".join(map(str, gpus))
     gres = f"NodeName={names} Name=gpu File={devices}\n" if gpus else ""
@@ -67,15 +68,19 @@ def write_settings(
     node = f"NodeName={names} CPUs={cpus} RealMemory={memory_mb} State=UNKNOWN"
     node += f" Gres=gpu:{len(gpus)}" if gpus else ""
     partition = f"PartitionName=main Nodes={names} Default=YES MaxTime=INFINITE State=UP"
-    written = [*(f"{name}={value}" for name, value in (lines | settings).items()), node, partition]
+    written = [*(f"{name}={value}" for name, value in (lines | settings).items()), node, partition, *more]
     conf = folder / "slurm.conf"
     conf.write_text("".join(f"{line}\n" for line in written))
     return conf
 
 
 def fields(shown: str) -> dict[str, str]:
-    """Return the names and values of one line of ``scontrol --oneliner show``; values may have spaces in them."""
-    return dict(re.findall(r"(\S+?)=(.*?)(?=\s+[A-Z][\w/:]*=|\s*$)", shown.splitlines()[0]))
+    """Return the names and values of one line of ``scontrol --oneliner show``; values may have spaces in them.
+
+    Of a name that comes twice the first one counts: what looks like it in a path, which comes later, is none.
+    """
+    found = re.findall(r"(\S+?)=(.*?)(?=\s+[A-Z][\w/:]*=|\s*$)", shown.splitlines()[0])
+    return dict(reversed(found))
 
 
 def output_of(job: Mapping[str, str]) -> str:

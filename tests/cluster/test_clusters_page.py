@@ -23,8 +23,8 @@ def of_the_page(beginning: str) -> list[list[str]]:
 
 
 def test_a_sweep_is_handed_over_looked_at_and_taken_back(make_lab: MakeLab) -> None:
-    partition = "gpu Nodes=ALL MaxTime=INFINITE State=UP"
-    lab = make_lab(nodes=4, cpus=32, memory_mb=130_000, gpus=4, settings={"PartitionName": partition})
+    partition = "PartitionName=gpu Nodes=ALL MaxTime=INFINITE State=UP"
+    lab = make_lab(nodes=4, cpus=32, memory_mb=130_000, gpus=4, more=[partition])
     project = lab.shared / "project" / "lab"
     project.mkdir(parents=True)
     write_tables(project, "A.csv", "B.csv")

@@ -1,14 +1,16 @@
-"""The folder of a job on a node: made, locked, and removed by whoever finds that nobody uses it."""
+"""A node of a job: what its Ray is given, and its folder: made, locked, and removed by whoever finds it in no use."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ray._private import ray_constants
 
-from cpivae.cluster.node import private_folder
+from cpivae.cluster.node import private_folder, start_arguments
 from cpivae.errors import FolderError
 
 AT_ONCE = """
@@ -22,6 +24,17 @@ for number in range(300):
         (folder / "socket").touch()
         assert (folder / "socket").exists(), "removed while in use"
 """
+
+
+@pytest.mark.parametrize(("memory_mb", "shared"), [(100_000, 40 * 2**20), (200, 2**34)])
+def test_ray_starts_where_little_memory_can_be_shared(
+    memory_mb: int, shared: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=shared))
+    words = start_arguments({"SLURM_MEM_PER_NODE": str(memory_mb)}, tmp_path, None)
+    given = dict(word.removeprefix("--").split("=") for word in words if "=" in word)
+    assert int(given["object-store-memory"]) == ray_constants.OBJECT_STORE_MINIMUM_MEMORY_BYTES
+    assert int(given["object-store-memory"]) + int(given["memory"]) == memory_mb * 2**20
 
 
 def test_jobs_that_start_and_end_at_once_leave_each_other_alone(tmp_path: Path) -> None:

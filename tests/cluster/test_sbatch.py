@@ -13,8 +13,6 @@ from lab import LOGIN, Lab
 from test_script import HOSTILE, job, names
 
 from cpivae.cluster.script import batch_script
-from cpivae.cluster.slurm import Partition, minutes, problems_of
-from cpivae.config.slurm import SlurmSettings
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +22,15 @@ WriteTables = Callable[..., None]
 def held(lab: Lab, folder: Path, name: str) -> dict[str, str]:
     """Hand over a job that is not to start, and return what SLURM knows of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    script = batch_script(job(name=name, sweep=folder / name, account=name, directory=folder))
+    asked = {"account": name, "extra": [f"--comment={name}"]}
+    script = batch_script(job(name=name, sweep=folder / name, directory=folder, **asked))
     (folder / "job.sh").write_text(script)
     number = lab.run(LOGIN, ["sbatch", "--parsable", "--hold", str(folder / "job.sh")]).stdout.strip()
     # scontrol parts its fields by blanks, so that those at the end of a name cannot be seen there.
-    name_there = lab.run(LOGIN, ["squeue", "--noheader", "--format=%j", "--jobs", number]).stdout
-    shown = lab.job(number) | {"JobName": name_there.removesuffix("\n")}
+    shown = lab.job(number)
+    for field, letter in (("JobName", "j"), ("Comment", "k")):
+        there = lab.run(LOGIN, ["squeue", "--noheader", f"--format=%{letter}", "--jobs", number]).stdout
+        shown[field] = there.removesuffix("\n")
     lab.run(LOGIN, ["scancel", number])
     return shown
 
@@ -38,7 +39,7 @@ def held(lab: Lab, folder: Path, name: str) -> dict[str, str]:
 def test_a_name_means_nothing_to_sbatch(lab: Lab, name: str) -> None:
     folder = lab.shared / "hostile"
     shown = held(lab, folder, name)
-    assert shown["JobName"] == f"cpivae-{name}"
+    assert (shown["JobName"], shown["Comment"]) == (f"cpivae-{name}", name)
     assert shown["Requeue"] == "1"
     assert not list(folder.rglob("owned"))
 
@@ -49,7 +50,7 @@ def test_no_name_changes_what_is_asked_for(lab: Lab, name: str) -> None:
     shown = held(lab, lab.shared / "any", name)
     assert shown["NumNodes"] in ("1", "1-1")
     assert (shown["CPUs/Task"], shown["Requeue"]) == ("4", "1")
-    assert shown["JobName"] == f"cpivae-{name}"
+    assert (shown["JobName"], shown["Comment"]) == (f"cpivae-{name}", name)
 
 
 @pytest.fixture
@@ -118,33 +119,3 @@ def test_a_sweep_without_a_job_says_so(sweep: Sweep) -> None:
         done = sweep.cpivae("submit", command, sweep.home, check=False)
         assert done.returncode == 2
         assert "no job has been submitted for" in done.stderr
-
-
-GPU = Partition("gpu", False, True, 4, 64, 512_000, 4, frozenset({"a100"}), 2880)
-
-
-def test_what_fits_is_not_complained_about() -> None:
-    asked = {
-        "partition": "gpu",
-        "nodes": 4,
-        "gpus_per_node": 4,
-        "gpu_type": "a100",
-        "time": "2-0",
-        "mem_per_node": "500G",
-    }
-    assert problems_of(SlurmSettings(**asked), [GPU]) == []
-
-
-def test_a_job_is_warned_within_its_time() -> None:
-    (problem,) = problems_of(SlurmSettings(partition="gpu", time="5"), [GPU])
-    assert "warned 5 minutes before its end, and may run 5 minutes in all" in problem
-    (problem,) = problems_of(SlurmSettings(partition="gpu", time="2-00:01"), [GPU])
-    assert "longer than partition gpu allows (48:00:00)" in problem
-
-
-@pytest.mark.parametrize(
-    ("time", "value"),
-    [("30", 30), ("30:30", 30.5), ("1:30:00", 90), ("2-12", 3600), ("1-1:30", 1530), ("infinite", float("inf"))],
-)
-def test_times_are_read_as_slurm_writes_them(time: str, value: float) -> None:
-    assert minutes(time) == value

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from needed import lacking
 
-from cpivae.cluster.script import Job, batch_script, options
+from cpivae.cluster.script import Job, batch_script, options, problems_of
 from cpivae.config.slurm import SlurmSettings
 
 HOSTILE = [
@@ -130,9 +130,10 @@ def test_a_script_is_sound_bash(name: str, nodes: int, tmp_path: Path) -> None:
 
 
 RECORDER = f"""#!{sys.executable}
-import json, os, sys
+import json, os, resource, sys
+call = dict(words=[os.getcwd(), *sys.argv[1:]], env=dict(os.environ), core=resource.getrlimit(resource.RLIMIT_CORE))
 with open(os.environ["RECORD"], "a") as record:
-    record.write(json.dumps([os.getcwd(), *sys.argv[1:]]) + "\\n")
+    record.write(json.dumps(call) + "\\n")
 if "cpivae.cluster.node" in sys.argv:
     with open(os.environ["CPIVAE_RAY_ADDRESS_FILE"], "w") as file:
         file.write("10.0.0.1:6379")
@@ -143,7 +144,11 @@ if "cpivae.cluster.node" in sys.argv:
 def stand(tmp_path: Path) -> Path:
     """A folder with an interpreter that notes how it is called, and an srun that calls what it is given."""
     (tmp_path / "bin").mkdir()
-    programs = {"recorder": RECORDER, "srun": '#!/bin/bash\nwhile [[ $1 == -* ]]; do shift; done\nexec "$@"\n'}
+    programs = {
+        "recorder": RECORDER,
+        "srun": '#!/bin/bash\nwhile [[ $1 == -* ]]; do shift; done\nexec "$@"\n',
+        "scontrol": '#!/bin/bash\necho "$@" >> "$RECORD.scontrol"\nexit 1\n',  # it would end the script
+    }
     for name, text in programs.items():
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
@@ -151,12 +156,16 @@ def stand(tmp_path: Path) -> Path:
 
 
 def called(stand: Path, script: str, status: int = 0) -> list[list[str]]:
+    return [call["words"] for call in calls_of(stand, script, status)]
+
+
+def calls_of(stand: Path, script: str, status: int = 0, **env: str) -> list[dict[str, Any]]:
     record = stand / "record"
     record.write_text("")
     (stand / "job.sh").write_text(script)
     environment = {
         "PATH": f"{stand / 'bin'}:{os.environ['PATH']}", "RECORD": str(record), "SLURM_JOB_ID": "7",
-        "SLURM_CPUS_PER_TASK": "2", "SLURM_JOB_NUM_NODES": "3", "PYTHONSAFEPATH": "1",
+        "SLURM_CPUS_PER_TASK": "2", "SLURM_JOB_NUM_NODES": "3", "PYTHONSAFEPATH": "1", **env,
     }  # fmt: skip
     done = subprocess.run(["bash", "job.sh"], cwd=stand, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stdout + done.stderr
@@ -182,7 +191,7 @@ def test_names_and_arguments_reach_the_driver_as_they_are(
     address = ["--resume", "--address", "10.0.0.1:6379", "--nodes", "3"]
     assert driver == [str(directory), "-m", "cpivae", *command, *address]
     again = next(call for call in calls if "cpivae.cluster.again" in call)
-    assert again[-4:] == [str(sweep), "0", "0", "20"]
+    assert again[-5:] == [str(sweep), "7", "0", "0", "20"]
     assert not (sweep / "cluster" / "address-7-0").exists()
     assert {p.name for p in directory.iterdir()} <= {study, *(p.name for p in directory.iterdir() if p.is_dir())}
     shutil.rmtree(stand / "homes")
@@ -209,3 +218,57 @@ def test_the_driver_copies_the_tables_to_the_nodes_own_disk_where_that_is_asked_
     assert ("--stage_data" in driver) == staged
     if staged:
         assert driver[driver.index("--stage_data") + 1] == "/tmp"
+
+
+@pytest.fixture
+def plain(stand: Path) -> dict[str, Any]:
+    return {"sweep": stand / "study", "directory": stand, "python": str(stand / "bin" / "recorder")}
+
+
+def test_no_secret_of_the_user_and_no_core_is_in_the_job(stand: Path, plain: dict[str, Any]) -> None:
+    calls = calls_of(stand, batch_script(job(**plain)), RAY_AUTH_TOKEN="secret")  # Ray would prefer it to the job's own
+    assert len(calls) == 4
+    for call in calls:
+        assert "secret" not in call["env"].values(), call["words"]
+        assert call["env"]["RAY_AUTH_TOKEN_PATH"] == str(stand / "study" / "cluster" / "token-7")
+        assert call["core"] == [0, 0]
+
+
+def test_conda_is_asked_once_the_lines_before_have_brought_it(stand: Path, plain: dict[str, Any]) -> None:
+    (stand / "conda").mkdir()
+    conda = stand / "conda" / "conda"
+    conda.write_text("#!/bin/bash\n[ \"$*\" = 'shell.bash hook' ] && echo 'conda() { export ACTIVE+=$2; }'\n")
+    conda.chmod(0o755)
+    env = [f"export PATH={stand}/conda:$PATH", "conda activate one", "  conda activate two"]
+    calls = calls_of(stand, batch_script(job(env=env, **plain)))
+    assert {call["env"].get("ACTIVE") for call in calls} == {"onetwo"}
+
+
+def test_a_warning_while_the_environment_is_made_queues_the_job_again(stand: Path, plain: dict[str, Any]) -> None:
+    script = batch_script(job(env=["kill -USR1 $$"], **plain))
+    words = called(stand, script, status=75)
+    assert not [call for call in words if call[1:3] == ["-m", "cpivae"]], "the driver is not started"
+    assert [call[-3:] for call in words if "cpivae.cluster.again" in call] == [["75", "0", "20"]]
+    assert (stand / "record.scontrol").read_text() == "requeue 7\n"
+
+
+def test_an_end_while_the_environment_is_made_is_one(stand: Path, plain: dict[str, Any]) -> None:
+    words = called(stand, batch_script(job(env=["kill -TERM $$"], **plain)), status=75)
+    assert not [call for call in words if {"-m", "cpivae"} <= set(call) or "cpivae.cluster.again" in call]
+
+
+def test_a_container_sees_the_folders_that_the_job_needs(stand: Path, plain: dict[str, Any]) -> None:
+    for name in ("tables/deep", "other"):
+        (stand / "far" / name).mkdir(parents=True)
+    (stand / "far" / "other" / "b.csv").touch()
+    reads = [stand / "far" / "tables", stand / "far" / "tables" / "deep" / "a.csv", stand / "far" / "other" / "b.csv"]
+    asked = plain | {"directory": stand / "bin", "python": "python", "reads": reads}
+    script = batch_script(job(container=[plain["python"], "exec", "image.sif"], **asked))
+    calls = calls_of(stand, script, APPTAINER_BIND="/mine")
+    bound = ",".join(str(stand / name) for name in ("bin", "far/other", "far/tables", "study"))
+    for call in calls:
+        assert call["env"]["APPTAINER_BIND"] == f"/mine,{bound}"
+        assert call["env"]["SINGULARITY_BIND"] == bound
+    assert not any("BIND" in line for line in batch_script(job(**plain)).splitlines())
+    (problem,) = problems_of(job(container=["run"], sweep=Path("/a,b/study")))
+    assert "/a,b/study has a comma, a colon or a backslash" in problem

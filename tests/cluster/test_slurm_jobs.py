@@ -13,6 +13,20 @@ from lab import LOGIN, Lab, MakeLab
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WriteTables = Callable[..., None]
+SECRET = "a-token-of-the-user"
+# As apptainer does: what runs sees of the shared folder what is bound, and nothing else.
+CONTAINER = """#!/bin/bash
+shift 2
+exec unshare --mount bash -c '
+  mkdir -p /run/kept && mount --bind {shared} /run/kept && mount -t tmpfs none {shared} || exit 1
+  IFS=, read -ra bound <<< "$APPTAINER_BIND"
+  for folder in "${{bound[@]}}"; do
+    mkdir -p "$folder" && mount --bind "/run/kept${{folder#{shared}}}" "$folder" || exit 1
+  done
+  umount -l /run/kept
+  cd "$PWD" || exit 1
+  exec "$@"' - "$@"
+"""
 
 
 @pytest.fixture
@@ -26,20 +40,30 @@ def temporary(sweep: Sweep, node: str) -> set[str]:
 
 def test_a_job_of_two_nodes_runs_trials_on_both_and_exports_the_best(sweep: Sweep) -> None:
     before = {node: temporary(sweep, node) for node in ("n1", "n2")}
-    job = sweep.submitted("--nodes", 2)
+    # What sbatch and srun would prefer to what the script says, and Ray to the job's own token.
+    sweep.environment = {
+        "SBATCH_TIMELIMIT": "1", "SBATCH_EXPORT": "NONE", "SLURM_MEM_PER_CPU": "100", "RAY_AUTH_TOKEN": SECRET,
+    }  # fmt: skip
+    job = sweep.submitted("--nodes", 2, "--time", "1:00:00")
+    assert sweep.lab.job(job)["TimeLimit"] == "01:00:00"
     again = sweep.submit("--nodes", 2, check=False)
     assert again.returncode == 2
     assert f"job {job} (" in again.stderr
     sweep.wait_for_ends(2, job)
     said = sweep.cpivae("submit", "status", sweep.folder.path).stdout
-    assert re.search(rf"^job     {job}: running, on n\[1-2\], for \d+:\d\d$", said, re.MULTILINE)
+    assert re.search(rf"^job     {job}: running, on n\[1-2\], for \d+:\d\d, \d+:\d\d left$", said, re.MULTILINE)
+    following = sweep.cpivae_started("submit", "logs", "-f", sweep.folder.path)
+    for node in before:
+        others = sweep.lab.run(node, ["grep", "-rl", SECRET, "/proc", "--include=environ", "-s"], check=False).stdout
+        assert not [found for found in others.split() if "/self/" not in found], "Ray would take it for the job's token"
     assert "trials  " in said
     assert f"of {sweep.n_trials}: " in said
     assert "best    val_cross_a_corr_mean 0." in said
     sweep.wait_for_the_job(job)
     sweep.require_complete()
     assert sweep.nodes() == {"n1", "n2"}
-    said = sweep.cpivae("submit", "logs", "-f", sweep.folder.path).stdout
+    said, _ = following.communicate(timeout=60)
+    assert following.returncode == 0
     assert "best of 16 trials" in said
     assert "the sweep is done" in said
     for node, there in before.items():
@@ -49,6 +73,21 @@ def test_a_job_of_two_nodes_runs_trials_on_both_and_exports_the_best(sweep: Swee
     kept = {path.name.split("-")[0] for path in sweep.folder.cluster.iterdir()}
     assert kept == {"job", "job.sh", "ray", "submission.json"}
     assert "completed" in sweep.cpivae("submit", "status", sweep.folder.path).stdout
+
+
+def test_a_job_in_a_container_finds_all_that_it_needs(lab: Lab, write_tables: WriteTables, tmp_path: Path) -> None:
+    sweep = Sweep(lab, prepare(lab.shared / tmp_path.name / "ours", write_tables, lab), n_trials=2, max_epochs=2)
+    tables = lab.shared / tmp_path.name / "tables"
+    tables.mkdir()
+    for table in ("a.csv", "b.csv"):
+        (sweep.home / table).rename(tables / table)
+    sweep.tune = ["--platform_a", tables / "a.csv", "--platform_b", tables / "b.csv"]
+    runtime = lab.shared / tmp_path.name / "runtime"
+    runtime.write_text(CONTAINER.format(shared=lab.shared))
+    runtime.chmod(0o755)
+    job = sweep.submitted("--container", f"{runtime} exec image.sif")
+    sweep.wait_for_the_job(job)
+    sweep.require_complete()
 
 
 @pytest.fixture
@@ -118,12 +157,12 @@ def test_a_job_whose_time_runs_out_queues_again_until_the_sweep_is_done(own_swee
 URGENT = {
     "PreemptType": "preempt/partition_prio",
     "PreemptMode": "REQUEUE",
-    "PartitionName": "urgent Nodes=n1 PriorityTier=10 PreemptMode=OFF State=UP",
 }
+PARTITION = "PartitionName=urgent Nodes=n1 PriorityTier=10 PreemptMode=OFF State=UP"
 
 
 def test_a_job_that_has_to_make_room_queues_again_and_goes_on(make_lab: MakeLab, write_tables: WriteTables) -> None:
-    lab = make_lab(nodes=1, settings=URGENT)
+    lab = make_lab(nodes=1, settings=URGENT, more=[PARTITION])
     sweep = Sweep(lab, prepare(lab.shared / "home", write_tables, lab), n_trials=30)
     job = sweep.submitted("--nodes", 1)
     sweep.wait_for_ends(2, job)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cpivae.cluster import token
 from cpivae.cluster.storage import not_shared
 from cpivae.cluster.token import make_token
 from cpivae.errors import FolderError
@@ -67,6 +68,15 @@ def test_a_token_that_others_can_read_is_refused(mode: int, everybodys: Path) ->
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert path.read_text() not in done.stdout + done.stderr
+
+
+def test_a_container_that_does_not_see_the_sweeps_folder_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "study" / "cluster" / "token-7"))
+    with pytest.raises(SystemExit, match=r"^2$"):
+        token.main()
+    assert f"there is no folder {tmp_path / 'study' / 'cluster'} here" in capsys.readouterr().err
 
 
 def test_a_link_to_a_private_file_of_somebody_else_is_no_token(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cpivae.cli.main import main
-from cpivae.cluster import slurm, slurm_jobs
+from cpivae.cluster import partitions, slurm_jobs
 from cpivae.cluster.handed_over import jobs_of, record_of, remember
 from cpivae.config.load import make_config
 from cpivae.tuning.folder import SweepFolder
@@ -18,14 +18,14 @@ from cpivae.tuning.ledger import Ledger
 
 WriteTables = Callable[..., None]
 Run = Callable[..., str]
-PARTITION = slurm.Partition("main", True, True, 2, 64, 64_000, 0, frozenset(), 1e6)
+PARTITION = partitions.Partition("main", True, True, (partitions.Nodes(2, 64, 64_000, {}),))
 
 
 @pytest.fixture
 def here(tmp_path: Path, write_tables: WriteTables, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with tables and a space, on a machine whose SLURM has a partition."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(slurm, "partitions", lambda: [PARTITION])
+    monkeypatch.setattr(partitions, "partitions", lambda: [PARTITION])
     write_tables(tmp_path)
     (tmp_path / "space.yaml").write_text("training.learning_rate: {loguniform: [1e-4, 1e-2]}\n")
     return tmp_path
@@ -109,6 +109,50 @@ def test_nodes_of_no_cluster_are_refused(here: Path, run: Run, command: str) -> 
     said = run(command, *tune("--nodes", 3)[2:])
     assert "--nodes 3" in said
     assert "--address" in said
+    assert contents(here) == before
+
+
+@pytest.fixture
+def to_ray(here: Path) -> tuple[object, ...]:
+    """Tables and settings in a folder that is shipped."""
+    (here / "tables").mkdir()
+    for table in ("a.csv", "b.csv"):
+        (here / table).rename(here / "tables" / table)
+    ids = [line.partition(",")[0] for line in (here / "tables" / "a.csv").read_text().splitlines()[1:]]
+    (here / "tables" / "s.csv").write_text("id,group\n" + "".join(f"{i},{i}\n" for i in ids))
+    (here / "tables" / "config.yaml").write_text("data: {samples_table: tables/s.csv, groups: group}\n")
+    named = ("--config", "tables/config.yaml", "--search_space", "joint_vae", "--platform_a", "tables/a.csv")
+    return ("--", "tune", *named, "--platform_b", "tables/b.csv", "--no_check")
+
+
+def test_what_is_shipped_is_named_as_it_is_there_and_results_are_not_kept_in_it(
+    here: Path, run: Run, to_ray: tuple[object, ...]
+) -> None:
+    ray = ("submit", "ray", "--dry_run", "--address", "http://127.0.0.1:9")
+    line, *_ = run(*ray, "--working_dir", "tables", *to_ray, status=0).splitlines()
+    assert f"--output_dir {here / 'outputs_tune'} " in line, "without it they would be in the copy"
+    assert "--set data.samples_table=s.csv" in line
+    assert "--config config.yaml" in line
+    assert f"{here}/tables" not in line
+    assert "results would be lost" in run(*ray, "--working_dir", ".", *to_ray)
+    line, *_ = run(*ray, *to_ray, status=0).splitlines()
+    assert f"--set data.samples_table={here}/tables/s.csv" in line
+
+
+def test_a_job_that_could_not_be_recorded_is_not_handed_over(
+    run: Run, to_ray: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("cpivae.cluster.ray_jobs._asking", lambda address: asked.append(address))
+    said = run("submit", "ray", "--address", "http://127.0.0.1:9", *to_ray, "--output_dir", "/proc/nowhere")
+    assert "/proc/nowhere" in said
+    assert asked == []
+
+
+def test_a_cluster_that_does_not_answer_leaves_nothing(here: Path, run: Run, to_ray: tuple[object, ...]) -> None:
+    before = contents(here)
+    said = run("submit", "ray", "--address", "http://127.0.0.1:9", *to_ray)
+    assert "http://127.0.0.1:9 does not do what it is asked" in said
     assert contents(here) == before
 
 

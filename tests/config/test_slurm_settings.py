@@ -38,6 +38,18 @@ def test_what_is_refused_and_why(given: dict[str, Any], told: str) -> None:
     assert [told in problem for problem in caught.value.problems] == [True]
 
 
+def test_what_is_not_settled_is_what_the_users_environment_tells_sbatch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"ACCOUNT": "lab", "PARTITION": "gpu", "QOS": "", "TIMELIMIT": "1-0", "NODES": "9"}.items():
+        monkeypatch.setenv(f"SBATCH_{name}", value)
+    file = tmp_path / "ours.yaml"
+    file.write_text("partition: cpu\naccount: null\n")
+    asked = load_slurm_settings(file, {"constraint": "ib"})
+    assert (asked.account, asked.partition, asked.qos, asked.time) == ("lab", "cpu", None, "1-0")
+    assert (asked.constraint, asked.nodes) == ("ib", 1)
+
+
 @pytest.mark.parametrize("time", ["30", "30:00", "12:00:00", "2-12", "2-12:30", "2-12:30:15"])
 def test_every_time_that_slurm_knows_is_taken(time: str) -> None:
     assert load_slurm_settings(None, {"time": time}).time == time
