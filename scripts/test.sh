@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All checks: style, types, import rules, tests. "scripts/test.sh fast" leaves out the slow tests.
-# Any other arguments go to pytest.
+# Any other arguments go to pytest. Tests run two at a time: many wait for processes to start, or for time limits.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/venv.sh
@@ -13,4 +13,4 @@ ruff format --check .
 ruff check .
 mypy
 lint-imports
-python -m pytest "$@"
+python -m pytest --numprocesses 2 --dist loadfile "$@"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,16 @@ def possible() -> None:
         lacking(f"no SLURM to test with: {reason}")
 
 
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """Make a folder for clusters: their sockets lie deep in it, and the path of a socket has 107 characters at most."""
+    with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
-def shared_lab(possible: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:  # noqa: ARG001
-    with Lab(tmp_path_factory.mktemp("lab"), nodes=2, gpus=2, users=("ada", "bob")) as cluster:
+def shared_lab(possible: None) -> Iterator[Lab]:  # noqa: ARG001
+    with short_folder() as folder, Lab(folder / "lab", nodes=2, gpus=2, users=("ada", "bob")) as cluster:
         yield cluster
 
 
@@ -34,11 +42,18 @@ def lab(shared_lab: Lab) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def make_lab(possible: None, tmp_path: Path) -> Iterator[MakeLab]:  # noqa: ARG001
+def short() -> Iterator[Path]:
+    """Return a folder for private clusters."""
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def make_lab(possible: None, short: Path) -> Iterator[MakeLab]:  # noqa: ARG001
     """Start a private cluster: ``make_lab(nodes=3, ...)``; it ends with the test."""
     with ExitStack() as stack:
 
         def make(folder: str = "lab", **settings: Any) -> Lab:
-            return stack.enter_context(Lab(tmp_path / folder, **settings))
+            return stack.enter_context(Lab(short / folder, **settings))
 
         yield make

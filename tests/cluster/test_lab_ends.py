@@ -73,17 +73,17 @@ def test_a_lab_that_is_stopped_leaves_nothing(make_lab: MakeLab) -> None:
     assert surroundings() == before
 
 
-def test_a_lab_that_cannot_start_leaves_nothing_and_says_why(make_lab: MakeLab, tmp_path: Path) -> None:
+def test_a_lab_that_cannot_start_leaves_nothing_and_says_why(make_lab: MakeLab, short: Path) -> None:
     before, others = surroundings(), networks_below(os.getpid())
     with pytest.raises(LabError, match=r"login: .*slurmctld: .*NoSuchSetting"):
         make_lab(settings={"NoSuchSetting": "1"})
     assert networks_below(os.getpid()) == others
-    assert traces(tmp_path / "lab", set()) == []
+    assert traces(short / "lab", set()) == []
     assert surroundings() == before
 
 
-def test_a_lab_whose_tests_are_killed_leaves_nothing(possible: None, tmp_path: Path) -> None:  # noqa: ARG001
-    folder = tmp_path / "lab"
+def test_a_lab_whose_tests_are_killed_leaves_nothing(possible: None, short: Path) -> None:  # noqa: ARG001
+    folder = short / "lab"
     words = [sys.executable, "-c", LONELY, str(folder)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as lonely:
