@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -56,20 +57,36 @@ def asked(job: HandedOver) -> Standing:
 
 
 @contextmanager
-def folder_of_jobs(sweep: Path) -> Iterator[Path]:
+def handing_over(sweep: Path) -> Iterator[Path]:
     """Make the folder of a sweep's jobs for one that is handed over in the block; if that fails, leave nothing new."""
-    folder = SweepFolder(sweep).cluster
+    folder, record = SweepFolder(sweep).cluster, record_of(sweep)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
+    known = record.read_text(encoding="utf-8") if record.exists() else None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         yield folder
-    except BaseException:
+    except Exception:  # whoever interrupts may leave a job, which then must be known
         if folder in new:
             shutil.rmtree(folder, ignore_errors=True)
+        elif known is None:
+            record.unlink(missing_ok=True)
+        else:
+            write_text(record, known)
         with suppress(OSError):  # somebody else has put something there meanwhile
             for path in new[1:]:
                 path.rmdir()
         raise
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C, a termination and the end of the terminal come to nothing in the block, which must be short."""
+    handlers = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def remember(sweep: Path, cluster: str, job: str, **more: Any) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from shlex import join
 from typing import Any
 
-from cpivae.cluster.handed_over import Standing, folder_of_jobs, remember
+from cpivae.cluster.handed_over import Standing, handing_over, remember
 from cpivae.errors import CpivaeError, ResourceError
 
 _LIVING = ("PENDING", "RUNNING")
@@ -59,10 +60,11 @@ def submit(order: Order) -> str:
     ResourceError
         Nobody answers there, or it refuses.
     """
-    # The folder first, because a job that cannot be recorded could be neither asked nor ended.
-    with folder_of_jobs(order.sweep), _asking(order.address) as client:
-        name: str = client.submit_job(entrypoint=order.entrypoint, runtime_env=order.environment())
-    remember(order.sweep, "ray", name, address=order.address, command=list(order.command))
+    name = f"cpivae-{token_hex(6)}"
+    with handing_over(order.sweep), _asking(order.address) as client:
+        # First, because a job that is not recorded could be neither asked nor ended.
+        remember(order.sweep, "ray", name, address=order.address, command=list(order.command))
+        client.submit_job(entrypoint=order.entrypoint, runtime_env=order.environment(), submission_id=name)
     return name
 
 

@@ -38,7 +38,10 @@ def ask(*command: str) -> str:
             "login nodes, or run cpivae tune itself."
         )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=_environment())
+        # In a session of its own, which a terminal's Ctrl-C does not reach: it could end sbatch at any point.
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env=_environment(), start_new_session=True
+        )
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{command[0]} has not answered for a minute; SLURM may be down. Try again later.") from None
     if done.returncode:

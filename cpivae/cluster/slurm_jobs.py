@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpivae.cluster import slurm
 from cpivae.cluster.again import cancelled
-from cpivae.cluster.handed_over import Standing, asked, folder_of_jobs, remember
+from cpivae.cluster.handed_over import Standing, asked, handing_over, remember, uninterrupted
 from cpivae.cluster.script import Job, batch_script
 from cpivae.errors import FolderError
 from cpivae.files import write_text
@@ -30,10 +30,11 @@ def submit(job: Job) -> int:
     SlurmError
         SLURM refuses; nothing is left behind then.
     """
-    with folder_of_jobs(job.sweep) as folder:
+    # A job whose number is not recorded could be neither asked nor ended.
+    with handing_over(job.sweep) as folder, uninterrupted():
         write_text(folder / _SCRIPT, batch_script(job))
         number = slurm.submitted(folder / _SCRIPT)
-    remember(job.sweep, "slurm", str(number), command=list(job.command))
+        remember(job.sweep, "slurm", str(number), command=list(job.command))
     return number
 
 

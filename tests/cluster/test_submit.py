@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -154,6 +159,32 @@ def test_a_cluster_that_does_not_answer_leaves_nothing(here: Path, run: Run, to_
     said = run("submit", "ray", "--address", "http://127.0.0.1:9", *to_ray)
     assert "http://127.0.0.1:9 does not do what it is asked" in said
     assert contents(here) == before
+
+
+SBATCH = """#!/bin/bash
+touch begun
+sleep 1
+echo 7
+"""
+
+
+def test_a_job_is_recorded_whoever_interrupts_meanwhile(here: Path) -> None:
+    (here / "bin").mkdir()
+    line = "main*|up|infinite|n/a|1-infinite|UNLIMITED|2|64|64000|(null)"
+    for name, text in {"sbatch": SBATCH, "sinfo": f"#!/bin/bash\necho '{line}'\n"}.items():
+        (here / "bin" / name).write_text(text)
+        (here / "bin" / name).chmod(0o755)
+    command = [sys.executable, "-m", "cpivae", *map(str, ("submit", "slurm", "--shared", "/", *tune()))]
+    env = os.environ | {"PATH": f"{here / 'bin'}:{os.environ['PATH']}"}
+    submitting = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while not (here / "begun").exists():
+        assert submitting.poll() is None
+        time.sleep(0.02)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.killpg(submitting.pid, number)  # as a terminal does
+    said, _ = submitting.communicate(timeout=60)
+    assert "job 7 is handed over" in said
+    assert jobs_of(here / "outputs_tune" / "joint_vae_study")[-1]["job"] == "7"
 
 
 GONE = {
