@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from dataclasses import dataclass, fields
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cpivae.cli.options import taking
-from cpivae.cli.tune_command import Tune, parse_tune
+from cpivae.cli.tune_command import SAMPLES_TABLE, Tune, parse_tune
 from cpivae.cli.tune_options import sweep_folder
 from cpivae.errors import CpivaeError, PreflightError
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from cpivae.tuning.place import Place
 
 app = typer.Typer(help="Run a sweep on a cluster: hand it over, look at it, end it.", no_args_is_help=True)
-
-_IMAGES = (".sif", ".simg", ".sqsh")
-"""Of a container, as files."""
 
 Sweep = Annotated[str, typer.Argument(metavar="SWEEP_DIR", help="Folder of the sweep.")]
 TuneCommand = Annotated[list[str], typer.Argument(metavar="-- tune ...", help="The command line of cpivae tune.")]
@@ -227,10 +225,11 @@ def _inside(words: list[str], shipped: Path, sweep: Path) -> list[str]:
         )
 
     def moved(word: str) -> str:
-        before, equals, after = word.rpartition("=") if word.startswith("data.samples_table=") else ("", "", word)
-        path = Path(after)
-        inside = path.is_absolute() and path.is_relative_to(shipped)
-        return f"{before}{equals}{path.relative_to(shipped)}" if inside else word
+        name, _, value = word.partition("=")
+        if name == SAMPLES_TABLE and value.startswith('"'):
+            return f"{name}={json.dumps(moved(json.loads(value)))}"
+        path = Path(word)
+        return str(path.relative_to(shipped)) if path.is_absolute() and path.is_relative_to(shipped) else word
 
     return [moved(word) for word in words]
 
@@ -253,9 +252,10 @@ def _checked(tune: Tune, place: Place) -> list[str]:
 def _reads(tune: Tune) -> list[Path]:
     from cpivae.config.shipped import shipped_folder
 
-    # What comes with the program is wherever the program is.
-    shipped = shipped_folder("search_spaces").resolve()
-    return [file.resolve() for file in tune.files() if not file.resolve().is_relative_to(shipped)]
+    # What comes with the program is wherever the program is, unless it is named by its path.
+    shipped, named = shipped_folder("search_spaces").resolve(), Path(tune.search_space).resolve()
+    files = [file.resolve() for file in tune.files()]
+    return [file for file in files if file == named or not file.is_relative_to(shipped)]
 
 
 def _not_shared(job: Job) -> list[str]:
@@ -264,7 +264,5 @@ def _not_shared(job: Job) -> list[str]:
     files = [*job.reads, job.sweep, job.directory]
     # The folder: the program in a virtual environment is a link to one that every node may have of its own.
     files += [Path(job.python).parent] if Path(job.python).is_absolute() else []
-    files += [
-        Path(word) for word in job.settings.container if Path(word).is_absolute() and Path(word).suffix in _IMAGES
-    ]
+    files += [Path(word) for word in job.settings.container[1:] if Path(word).is_absolute() and Path(word).exists()]
     return not_shared(files, job.settings.shared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -12,6 +13,8 @@ from cpivae.cli.options import taking
 from cpivae.cli.told import Quiet
 from cpivae.cli.tune_options import NoReport, SearchSpace, TuneOptions, absolute
 from cpivae.errors import ConfigError, CpivaeError
+
+SAMPLES_TABLE = "data.samples_table"
 
 
 class Tune(NamedTuple):
@@ -27,7 +30,7 @@ class Tune(NamedTuple):
         """Return it as it is to be given on another machine."""
         flags = [f"--{name}" for name in ("no_check", "no_report", "quiet") if getattr(self, name)]
         table = self._samples_table()
-        of_table = [] if table is None else ["--set", f"data.samples_table={table}"]
+        of_table = [] if table is None else ["--set", f"{SAMPLES_TABLE}={json.dumps(str(table))}"]
         return ["tune", *self.options.arguments(), *of_table, "--search_space", absolute(self.search_space), *flags]
 
     def files(self) -> list[Path]:

@@ -14,8 +14,6 @@ from cpivae.errors import InterruptedSweepError
 from cpivae.files import write_text
 from cpivae.tuning.folder import SweepFolder
 
-PROGRESS = "progress.json"
-"""Epochs that were known at the end of each start."""
 WITHOUT_PROGRESS = 2
 """Restarts in a row without a new epoch that end the requeueing."""
 
@@ -25,20 +23,27 @@ def cancelled(folder: Path, job: str) -> Path:
     return folder / f"cancelled-{job}"
 
 
+def _progress(folder: Path, job: str) -> Path:
+    """Return the file of the epochs that were known at the end of each start of a job."""
+    return folder / f"progress-{job}.json"
+
+
 def again(sweep: Path, number: str, status: int, restarts: int, most: int) -> tuple[bool, str]:
     """Decide about a job whose driver ended with ``status`` (above 128: by a signal) after so many restarts."""
     folder = SweepFolder(sweep)
     job = folder.cluster
+    is_wanted = not cancelled(job, number).exists()
+    cancelled(job, number).unlink(missing_ok=True)
     if status == 0:
         return False, "the sweep is done"
     if status != InterruptedSweepError.exit_status and status <= 128:
         return False, f"the sweep has ended with status {status}, which another start would not mend"
-    if cancelled(job, number).exists():
-        cancelled(job, number).unlink()
+    if not is_wanted:
         return False, "the job was cancelled; cpivae submit slurm --resume goes on with the sweep"
     epochs = epochs_of(folder.journal)
-    known = [*_earlier(job / PROGRESS, restarts), epochs]
-    write_text(job / PROGRESS, json.dumps(known))
+    progress = _progress(job, number)
+    known = [*_earlier(progress, restarts), epochs]
+    write_text(progress, json.dumps(known))
     if len(known) > WITHOUT_PROGRESS and known[-1 - WITHOUT_PROGRESS] == epochs:
         return False, (
             f"{WITHOUT_PROGRESS} restarts have brought no new epoch, so another would not either: see "

@@ -19,6 +19,10 @@ from cpivae.tuning.folder import SweepFolder
 _RECORD = "submission.json"
 
 
+class RefusedError(CpivaeError):
+    """The cluster does not take a job."""
+
+
 @dataclass(frozen=True)
 class Standing:
     """How a job is doing."""
@@ -58,20 +62,18 @@ def asked(job: HandedOver) -> Standing:
 
 @contextmanager
 def handing_over(sweep: Path) -> Iterator[Path]:
-    """Make the folder of a sweep's jobs for one that is handed over in the block; if that fails, leave nothing new."""
-    folder, record = SweepFolder(sweep).cluster, record_of(sweep)
+    """Make the folder of a sweep's jobs for one that is handed over in the block; leave nothing new if it is refused.
+
+    What ends the block otherwise may leave a job, whose folder then must stay.
+    """
+    folder = SweepFolder(sweep).cluster
     new = [path for path in (folder, *folder.parents) if not path.exists()]
-    known = record.read_text(encoding="utf-8") if record.exists() else None
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         yield folder
-    except Exception:  # whoever interrupts may leave a job, which then must be known
+    except RefusedError:
         if folder in new:
             shutil.rmtree(folder, ignore_errors=True)
-        elif known is None:
-            record.unlink(missing_ok=True)
-        else:
-            write_text(record, known)
         with suppress(OSError):  # somebody else has put something there meanwhile
             for path in new[1:]:
                 path.rmdir()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cpivae.cluster.slurm import ask, megabytes, minutes
+from cpivae.cluster.slurm import SlurmError, ask, megabytes, minutes
 from cpivae.config.slurm import SlurmSettings
 from cpivae.errors import did_you_mean
 
@@ -40,6 +41,7 @@ class Partition:
     """Longest time of a job."""
     minutes_by_default: float = float("inf")
     """Time of a job that asks for none."""
+    least_nodes: float = 0
     most_nodes: float = float("inf")
     """Of a job."""
     most_cpus: float = float("inf")
@@ -47,14 +49,27 @@ class Partition:
 
 
 def partitions() -> list[Partition]:
-    """Return the partitions of the cluster, those that are hidden from lists too."""
+    """Return the partitions of the cluster, those that are hidden from lists too.
+
+    Raises
+    ------
+    SlurmError
+        The environment names another cluster, or sinfo does not answer.
+    """
+    for variable in ("SLURM_CLUSTERS", "SBATCH_CLUSTERS"):
+        if other := os.environ.get(variable):
+            raise SlurmError(
+                f"{variable} is {other}, and jobs are handed over to this machine's own cluster alone. Log in to a "
+                "machine of that one, or unset the variable."
+            )
     found: dict[str, Partition] = {}
     for line in ask("sinfo", "--noheader", "--all", "--exact", f"--format={_ASKED}").splitlines():
         name, state, longest, usual, size, most_cpus, *node = line.strip().split("|")
         plain, limit = name.removesuffix("*"), minutes(longest)
         by_default = limit if usual.lower() == "n/a" else minutes(usual)
-        most = (_limit(size.rpartition("-")[2]), _limit(most_cpus))
-        new = Partition(plain, name.endswith("*"), state == "up", (), limit, by_default, *most)
+        least, _, most = size.rpartition("-")
+        limits = (float(least or 0), _limit(most), _limit(most_cpus))
+        new = Partition(plain, name.endswith("*"), state == "up", (), limit, by_default, *limits)
         part = found.get(plain, new)
         found[plain] = replace(part, nodes=(*part.nodes, _nodes(*node)))
     return list(found.values())
@@ -82,7 +97,7 @@ def _problems_in(settings: SlurmSettings, part: Partition) -> list[str]:
     problems = [] if part.up else [f"{name} is down: its jobs wait until it is up again"]
     memory = 0.0 if settings.mem_per_node is None else megabytes(settings.mem_per_node)
     lacking = [
-        f"{wanted:g} {what} are asked for, and {name} has {most:g}. Lower --{option}"
+        f"{wanted:.0f} {what} are asked for, and {name} has {most}. Lower --{option}"
         for what, option, wanted, most in (
             ("nodes", "nodes", settings.nodes, sum(n.number for n in part.nodes)),
             ("CPUs in a node", "cpus_per_node", settings.cpus_per_node, _most(n.cpus for n in part.nodes)),
@@ -92,13 +107,15 @@ def _problems_in(settings: SlurmSettings, part: Partition) -> list[str]:
         if wanted > most
     ]
     lacking += [
-        f"{wanted} {what} are asked for, and {name} lets a job have {most:g}. Lower --{option}"
+        f"{wanted} {what} are asked for, and {name} lets a job have {most:.0f}. Lower --{option}"
         for what, option, wanted, most in (
             ("nodes", "nodes", settings.nodes, part.most_nodes),
             ("CPUs in a node", "cpus_per_node", settings.cpus_per_node, part.most_cpus),
         )
         if wanted > most and not any(f"--{option}" in told for told in lacking)
     ]
+    if settings.nodes < part.least_nodes:
+        lacking.append(f"{name} takes no job of less than {part.least_nodes:.0f} nodes. Raise --nodes")
     kinds = {kind for n in part.nodes for kind in n.gpus if kind}
     if settings.gpu_type and settings.gpus_per_node and settings.gpu_type not in kinds:
         there = ", ".join(sorted(kinds)) or "none with a name"
@@ -138,7 +155,7 @@ def _fits(settings: SlurmSettings, memory: float, nodes: Nodes) -> bool:
 def _nodes(number: str, cpus: str, memory: str, gres: str) -> Nodes:
     """Read a line's end, such as ``4|64|512000|gpu:a100:8(S:0-1),fpga:1``; some versions write + for "and more"."""
     gpus: dict[str, int] = {}
-    for kind, of_kind in re.findall(r"\bgpu(?::([^:,()]+))?:(\d+)(?![^,(])", gres):
+    for kind, of_kind in re.findall(r"(?:^|,)gpu(?::([^:,()]+))?(?::no_consume)?:(\d+)(?![^,(])", gres):
         gpus[kind] = gpus.get(kind, 0) + int(of_kind)
     return Nodes(int(number), int(cpus.rstrip("+")), int(memory.rstrip("+")), gpus)
 

@@ -83,12 +83,15 @@ export CPIVAE_RAY_TEMP=/tmp/cpivae.j$run CPIVAE_RAY_ADDRESS_FILE=$job/address-$r
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$job/token-$SLURM_JOB_ID
 unset RAY_AUTH_TOKEN  # Ray would take it for this job's
 {_loopback(settings)}{_binds(job)}\
-(umask 077 && mkdir -p "$job" && "${{python[@]}}" -m cpivae.cluster.token) || exit 2
+[ -n "$asked" ] || (umask 077 && mkdir -p "$job" && "${{python[@]}}" -m cpivae.cluster.token) || exit 2
 
 # Ray: the head on the first node, a worker on every other one. A node that is lost takes no other one with it.
-srun --export=ALL --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --no-kill --kill-on-bad-exit=0 --wait=0 \\
-  "${{python[@]}}" -m cpivae.cluster.node >> "$job/ray-$run.log" 2>&1 &
-ray=$!
+ray=''
+if [ -z "$asked" ]; then
+  srun --export=ALL --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" \\
+    --no-kill --kill-on-bad-exit=0 --wait=0 "${{python[@]}}" -m cpivae.cluster.node >> "$job/ray-$run.log" 2>&1 &
+  ray=$!
+fi
 status=75
 until [ -s "$CPIVAE_RAY_ADDRESS_FILE" ] || [ -n "$asked" ]; do
   kill -0 "$ray" 2>/dev/null || {{ echo "Ray does not start: $job/ray-$run.log says why"; status=1; break; }}
@@ -108,8 +111,9 @@ if [ -z "$asked" ] && [ "$status" = 75 ]; then
   driver=''
 fi
 
-rm -f "$CPIVAE_RAY_ADDRESS_FILE"  # Ray ends on every node; a node that is lost would be waited for in vain
-for _ in {{1..60}}; do kill -0 "$ray" 2>/dev/null || break; sleep 0.5; done
+# Without an address Ray ends on every node; a node that is lost would be waited for in vain.
+rm -f "$RAY_AUTH_TOKEN_PATH"
+for _ in {{1..60}}; do rm -f "$CPIVAE_RAY_ADDRESS_FILE"; kill -0 "$ray" 2>/dev/null || break; sleep 0.5; done
 kill "$ray" 2>/dev/null
 wait "$ray" 2>/dev/null
 restarts=${{SLURM_RESTART_COUNT:-0}}
@@ -117,7 +121,6 @@ if [ "$asked" != end ] &&
   "${{python[@]}}" -m cpivae.cluster.again "$sweep" "$SLURM_JOB_ID" "$status" "$restarts" {settings.max_requeues}; then
   scontrol requeue "$SLURM_JOB_ID" && sleep 600  # SLURM ends this script
 fi
-rm -f "$RAY_AUTH_TOKEN_PATH"
 exit "$status"
 """
 
@@ -130,7 +133,7 @@ def options(job: Job) -> Iterator[str]:
     requeue = settings.max_requeues > 0
     named = {
         "job-name": f"cpivae-{job.name}",
-        "output": str(log.parent).replace("%", "%%") + f"/{log.name}",
+        "output": f"{pattern_of(log.parent)}/{log.name}",
         "open-mode": "append",
         "nodes": settings.nodes,
         "ntasks-per-node": 1,
@@ -150,6 +153,11 @@ def options(job: Job) -> Iterator[str]:
     yield "--requeue" if requeue else "--no-requeue"
     yield "--no-kill"
     yield from map(sbatch_word, settings.extra)
+
+
+def pattern_of(path: Path) -> str:
+    """Return a path as a pattern of sbatch, where % begins what is filled in."""
+    return str(path).replace("%", "%%")
 
 
 def sbatch_word(word: str) -> str:
@@ -186,8 +194,12 @@ def _binds(job: Job) -> str:
     if not job.settings.container:
         return ""
     folders = quote(",".join(map(str, job.folders())))
-    names = ("APPTAINER_BIND", "SINGULARITY_BIND")
-    return "export " + " ".join(f"{name}=${{{name}:+${name},}}{folders}" for name in names) + "  # seen inside\n"
+    staged = ',"${TMPDIR:-/tmp}"' if job.settings.stage_data else ""
+    return (
+        "bound=${APPTAINER_BIND:-$SINGULARITY_BIND}\n"  # the first has its way where both are set
+        f"export APPTAINER_BIND=${{bound:+$bound,}}{folders}{staged}\n"
+        "export SINGULARITY_BIND=$APPTAINER_BIND\n"
+    )
 
 
 def _command(job: Job) -> str:

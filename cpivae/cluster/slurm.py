@@ -21,6 +21,10 @@ _SECRET = "RAY_AUTH_TOKEN"
 
 
 class SlurmError(CpivaeError):
+    """SLURM does not do what it is asked."""
+
+
+class SlurmRefusalError(SlurmError):
     """SLURM is not there, or refuses."""
 
 
@@ -29,34 +33,45 @@ def ask(*command: str) -> str:
 
     Raises
     ------
+    SlurmRefusalError
+        The command is missing or fails.
     SlurmError
-        The command is missing, fails, or does not answer.
+        It does not answer.
     """
     if shutil.which(command[0]) is None:
-        raise SlurmError(
+        raise SlurmRefusalError(
             f"there is no {command[0]} here: this machine does not belong to a SLURM cluster. Log in to one of its "
             "login nodes, or run cpivae tune itself."
         )
     try:
         # In a session of its own, which a terminal's Ctrl-C does not reach: it could end sbatch at any point.
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False, env=_environment(), start_new_session=True
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=plain_environment(),
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{command[0]} has not answered for a minute; SLURM may be down. Try again later.") from None
+        raise SlurmError(
+            f"{command[0]} has not answered for a minute; SLURM may be down. Look with squeue what it knows of before "
+            "you try again."
+        ) from None
     if done.returncode:
         reason = " ".join((done.stderr or done.stdout).split()) or f"status {done.returncode}"
-        raise SlurmError(f"{command[0]} refuses: {reason}")
+        raise SlurmRefusalError(f"{command[0]} refuses: {reason}")
     return done.stdout
 
 
-def _environment() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """Return this process's environment without what would change the commands' meaning, or what a job must not keep.
 
     Variables take precedence over what a batch script says; those of the job that this process may itself be in are
     another job's.  A job gets the rest, and SLURM keeps that on its disk.
     """
-    kept = ("SLURM_CONF", "SLURM_CONF_SERVER")
+    kept = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
     foreign = ("SBATCH_", "SLURM_", "SINFO_", "SRUN_", "SALLOC_")
     return {
         name: value
@@ -66,9 +81,21 @@ def _environment() -> dict[str, str]:
 
 
 def submitted(script: Path) -> int:
-    """Hand a batch script over and return the number of its job."""
+    """Hand a batch script over and return the number of its job.
+
+    Raises
+    ------
+    SlurmError
+        As :func:`ask` does, or the answer has no number.
+    """
     answer = ask("sbatch", "--parsable", str(script))
-    return int(answer.strip().split(";")[0])
+    number = re.search(r"^(\d+)(;.*)?$", answer, re.MULTILINE)  # what wraps sbatch on some clusters has more to say
+    if number is None:
+        raise SlurmError(
+            f"sbatch has answered {answer.strip()!r}, which has no line with the number of a job. Look with squeue "
+            "whether it has taken one."
+        )
+    return int(number[1])
 
 
 def job(number: int) -> dict[str, str]:

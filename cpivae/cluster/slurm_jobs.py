@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cpivae.cluster import slurm
 from cpivae.cluster.again import cancelled
-from cpivae.cluster.handed_over import Standing, asked, handing_over, remember, uninterrupted
-from cpivae.cluster.script import Job, batch_script
+from cpivae.cluster.handed_over import RefusedError, Standing, asked, handing_over, remember, uninterrupted
+from cpivae.cluster.script import Job, batch_script, pattern_of
 from cpivae.errors import FolderError
 from cpivae.files import write_text
 from cpivae.terminal.times import duration
@@ -27,13 +27,18 @@ def submit(job: Job) -> int:
 
     Raises
     ------
+    RefusedError
+        SLURM does not take it; nothing is left behind then.
     SlurmError
-        SLURM refuses; nothing is left behind then.
+        SLURM does not say whether it takes it.
     """
     # A job whose number is not recorded could be neither asked nor ended.
     with handing_over(job.sweep) as folder, uninterrupted():
         write_text(folder / _SCRIPT, batch_script(job))
-        number = slurm.submitted(folder / _SCRIPT)
+        try:
+            number = slurm.submitted(folder / _SCRIPT)
+        except slurm.SlurmRefusalError as error:
+            raise RefusedError(str(error)) from None
         remember(job.sweep, "slurm", str(number), command=list(job.command))
     return number
 
@@ -47,7 +52,7 @@ class SlurmJob:
     def standing(self) -> Standing:
         told = slurm.job(int(self.name))
         # Numbers start again at 1 on a cluster that is set up anew: the job must be this sweep's.
-        if not _plain(told.get("StdOut", "")).startswith(f"{_plain(str(self.folder))}/"):
+        if not told.get("StdOut", "").startswith(tuple(f"{shown}/" for shown in _as_shown(self.folder))):
             return Standing("GONE", False, "SLURM knows it no longer; it has ended")
         return Standing(told["JobState"], told["JobState"] in slurm.LIVING, _line(told))
 
@@ -77,6 +82,7 @@ class SlurmJob:
         write_text(cancelled(self.folder, self.name), "")
         if now.state != "RUNNING":
             slurm.ask("scancel", self.name)
+            cancelled(self.folder, self.name).unlink(missing_ok=True)
             return f"job {self.name} ({now.state.lower()}) is cancelled; it was not running"
         slurm.ask("scancel", "--batch", "--signal=USR1", self.name)
         until = time.monotonic() + _ENDS_BY_ITSELF
@@ -88,9 +94,9 @@ class SlurmJob:
         return f"job {self.name} did not stop in {_ENDS_BY_ITSELF} s and is cancelled; finished trials are not lost"
 
 
-def _plain(pattern: str) -> str:
-    """Return the name of a log as a name: SLURM shows the pattern that it was given, where % is written twice."""
-    return pattern.replace("%%", "%")
+def _as_shown(folder: Path) -> tuple[str, str]:
+    """Return how SLURM may show a folder in a log's path: as it is, or as a pattern, where % is written twice."""
+    return str(folder), pattern_of(folder)
 
 
 def _line(told: dict[str, str]) -> str:

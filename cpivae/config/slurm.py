@@ -28,7 +28,7 @@ def _one_line(value: str) -> str:
 
 
 def _time(value: str) -> str:
-    if not re.fullmatch(r"\d+(:\d{1,2}){0,2}|\d+-\d{1,2}(:\d{1,2}){0,2}", value):
+    if not re.fullmatch(r"\d+(:\d{1,2}){0,2}|\d+-\d{1,2}(:\d{1,2}){0,2}|(?i:unlimited|infinite)", value):
         raise ValueError(f"is no time that SLURM knows, got '{value}'; write 12:00:00 or 2-12:00:00 (days-hours)")
     return value
 
@@ -143,8 +143,10 @@ def load_slurm_settings(file: Path | None, given: Mapping[str, Any]) -> SlurmSet
     text = {} if file is None else read_yaml_mapping(file)
     source = "the job's settings" if file is None else str(file)
     asked = {**text, **given}
-    asked |= {name: os.environ[of] for name, of in _HABITS.items() if asked.get(name) is None and os.environ.get(of)}
+    habits = {name: os.environ[of] for name, of in _HABITS.items() if asked.get(name) is None and os.environ.get(of)}
+    if habits:
+        source += f" (with {', '.join(_HABITS[name] for name in habits)} of the environment)"
     try:
-        return SlurmSettings.model_validate(asked)
+        return SlurmSettings.model_validate({**asked, **habits})
     except ValidationError as error:
         raise ConfigError(source, explain(error, SlurmSettings)) from None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from cpivae.config.load import with_values
 from cpivae.data.prepare import Folds, prepare_folds
 from cpivae.data.tables import read_pair
 from cpivae.errors import CpivaeError, FolderError
@@ -52,10 +53,11 @@ class Again:
         return measure(self.trained, self.folds, test=bool(self.run.test_metrics()))
 
 
-def prepare_again(run: RunFolder, now_at: Mapping[str, Any] | None = None) -> Folds:
+def prepare_again(run: RunFolder, now_at: Mapping[str, Any] | None = None, samples_table: Path | None = None) -> Folds:
     """Read the tables that a run was trained on and prepare them as it did.
 
-    ``now_at``: where they have been read since, like ``data`` in the run's own description; by default where that says.
+    ``now_at``: where they have been read since, like ``data`` in the run's own description, and ``samples_table``; by
+    default where the run's own files say.
 
     Raises
     ------
@@ -71,6 +73,8 @@ def prepare_again(run: RunFolder, now_at: Mapping[str, Any] | None = None) -> Fo
         path = (now_at or sources)[f"platform_{platform}"]["path"]
         paths[platform] = _table(platform, path or own["path"], own["sha256"], run.path)
     config = run.config()
+    if samples_table is not None:
+        config = with_values(config, {"data.samples_table": str(samples_table)})
     try:
         folds = prepare_folds(read_pair(paths, config.data), config.data)
     except CpivaeError as error:

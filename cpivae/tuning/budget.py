@@ -24,7 +24,7 @@ class Stopper:
             return f"the last {len(ledger.last_errors)} trials ended with the same error"
         if tuning.time_budget is not None and time.monotonic() - self.started >= tuning.time_budget * 3600:
             return f"the time budget of {tuning.time_budget:.3g} h is spent"
-        if tuning.gpu_hours is not None and ledger.gpu_hours(tuning) >= tuning.gpu_hours:
+        if tuning.gpu_hours is not None and ledger.gpu_hours >= tuning.gpu_hours:
             return f"the budget of {tuning.gpu_hours:g} GPU hours is spent"
         if tuning.patience is not None and self.without_improvement() >= tuning.patience:
             return f"{tuning.patience} trials have ended without improving on the best"

@@ -182,7 +182,8 @@ class SweepFolder:
         from cpivae.training.again import Again, prepare_again
 
         run = self.trial(record)
-        return Again(run, lambda: prepare_again(run, read_yaml_mapping(self.settings_file).get("data")))
+        now_at, table = read_yaml_mapping(self.settings_file).get("data"), self.config().data.samples_table
+        return Again(run, lambda: prepare_again(run, now_at, table))
 
     def require_new(self) -> None:
         """Refuse a place that something else, or another sweep, has taken.

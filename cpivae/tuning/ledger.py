@@ -33,14 +33,21 @@ class Course:
     lost_workers: int = 0
     alone: bool = False
     """Whether it gets a GPU to itself, after memory ran out."""
-    seconds_beside_others: float = 0.0
-    """Of its time, what was before that."""
+    of_gpus: float = 0.0
+    """What it has of a GPU since a process took it on."""
+    gpu_seconds_before: float = 0.0
+    """GPU seconds until then."""
     node: str = ""
     """Machine that it trains on."""
     heard: float = 0.0
     """When its process last gave a sign of life."""
     since: float | None = None
     before: float = 0.0
+
+    @property
+    def gpu_seconds(self) -> float:
+        """Seconds of a whole GPU."""
+        return self.gpu_seconds_before + (self.record.seconds - self.before) * self.of_gpus
 
     @property
     def ended(self) -> bool:
@@ -74,6 +81,8 @@ class Ledger:
         self.seconds = 0.0
         """For how long processes have run the sweep, up to the last event."""
         self.last_event: float | None = None
+        self.of_gpus = (0.0, 0.0)
+        """What a trial gets of a GPU from the process that runs the sweep: as a rule, and once its memory ran out."""
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -85,14 +94,10 @@ class Ledger:
         """The error that the last trials all ended with; empty while there is none."""
         return self.last_errors[0] if len(self.last_errors) >= SAME_ERRORS else ""
 
-    def gpu_hours(self, tuning: TuningSettings) -> float:
-        """Return the GPU hours of all trials; one that had a GPU to itself had all of it."""
-        seconds = 0.0
-        for course in self.courses.values():
-            beside_others = course.seconds_beside_others if course.alone else course.record.seconds
-            seconds += beside_others * tuning.gpus
-            seconds += (course.record.seconds - beside_others) * tuning.gpus_of(alone=True)
-        return seconds / 3600
+    @property
+    def gpu_hours(self) -> float:
+        """Of all trials; one that had a GPU to itself had all of it."""
+        return sum(course.gpu_seconds for course in self.courses.values()) / 3600
 
     def first_with(self, values: dict[str, Any]) -> int | None:
         """Return the number of the first trial with these settings, if there is one."""
@@ -108,9 +113,10 @@ class Ledger:
             self._apply(event)
         self.last_errors.clear()
 
-    def start(self) -> None:
-        """Note that a process has taken the sweep on."""
-        self._note("started")
+    def start(self, tuning: TuningSettings | None = None) -> None:
+        """Note that a process has taken the sweep on, which gives trials what ``tuning`` says of GPUs, or none."""
+        gpus = [0.0, 0.0] if tuning is None else [tuning.gpus_of(alone=alone) for alone in (False, True)]
+        self._note("started", gpus=gpus)
 
     def import_trial(self, values: dict[str, Any], state: State, score: float, scores: dict[int, float]) -> None:
         """Note a trial of an older sweep."""
@@ -194,6 +200,8 @@ class Ledger:
             self.seconds += event["time"] - self.last_event
         self.last_event = event["time"]
         if kind == "started":
+            as_a_rule, alone = event.get("gpus", (0.0, 0.0))
+            self.of_gpus = (as_a_rule, alone)
             return
         if kind == "imported":
             self.imported.append(event)
@@ -206,7 +214,9 @@ class Ledger:
         course = self.courses[event["trial"]]
         record = course.record
         if kind == "began":
+            course.gpu_seconds_before = course.gpu_seconds
             course.before, course.since = record.seconds, event["time"]
+            course.of_gpus = self.of_gpus[course.alone]
             course.heard = event["time"]
             return
         if course.since is not None:
@@ -221,7 +231,7 @@ class Ledger:
         elif kind == "lost_worker":
             course.lost_workers += 1
         elif kind == "out_of_memory":
-            course.alone, course.seconds_beside_others = True, record.seconds
+            course.alone = True
         elif kind == "ended":
             self.order_of_ends.append(record.number)
             self.weighty.append(record)

@@ -34,7 +34,7 @@ def summarise(ledger: Ledger, config: Config, reason: str = "") -> dict[str, Any
             "saved_by_early_stopping": _saved(records, "complete", tuning.max_epochs),
         },
         "trial_hours": seconds / 3600,
-        "gpu_hours": ledger.gpu_hours(tuning),
+        "gpu_hours": ledger.gpu_hours,
         "ended_early": reason,
     }
 

@@ -141,9 +141,7 @@ def run_sweep(
         "environment": environment(), "proposals": [p.origin for p in proposals],
     }  # fmt: skip
     if resumed and (moved := folder.require_same(config, described)):
-        say(
-            f"trials are computed elsewhere from now on, and scores may differ in their last digits: {'; '.join(moved)}"
-        )
+        say(f"trials have other hardware from now on, and scores may differ in their last digits: {'; '.join(moved)}")
     linear_maps = []
     if uses_linear_maps(config, space):
         say("fitting ridge regression between the platforms, once for all trials")
@@ -172,7 +170,7 @@ def run_sweep(
             ledger.replay(read_journal(folder.journal))
             for trial in older:
                 ledger.import_trial(*trial)
-            ledger.start()
+            ledger.start(config.tuning)
             for of_fold, where in zip(linear_maps, RunFiles.folds(folder.path, len(folds)), strict=False):
                 where.mkdir(exist_ok=True)
                 write_linear_maps(where, of_fold)

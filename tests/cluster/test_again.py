@@ -55,6 +55,12 @@ def test_a_job_that_is_handed_over_anew_begins_the_count_anew(sweep: Path) -> No
     assert again(sweep, "7", 75, 0, 20)[0]
 
 
+def test_what_another_job_of_the_sweep_knew_does_not_count(sweep: Path) -> None:
+    again(sweep, "7", 75, 0, 20)
+    again(sweep, "7", 75, 1, 20)
+    assert again(sweep, "8", 75, 1, 20)[0], "its first start was ended by SLURM, which asks nobody"
+
+
 def test_there_is_an_end_to_it(sweep: Path) -> None:
     trained(sweep, 1)
     assert again(sweep, "7", 75, 0, 1)[0]

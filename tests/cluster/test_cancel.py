@@ -45,7 +45,10 @@ def test_a_cancelled_sweep_goes_on_from_its_copy_on_another_machine(
         cwd=laptop, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "elsewhere from now on, and scores may differ in their last digits: hardware.threads: 1 then" in done.stdout
+    assert (
+        "other hardware from now on, and scores may differ in their last digits: hardware.threads: 1 then"
+        in done.stdout
+    )
     ended = {
         e["trial"]: e for e in read_journal(SweepFolder(laptop / "sweeps" / "study").journal) if e["event"] == "ended"
     }

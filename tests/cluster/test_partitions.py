@@ -11,8 +11,8 @@ from jobs import REPOSITORY
 from lab import LOGIN, MakeLab
 
 from cpivae.cluster import partitions as module
-from cpivae.cluster.partitions import Nodes, Partition, problems_of
-from cpivae.cluster.slurm import minutes
+from cpivae.cluster.partitions import Nodes, Partition, partitions, problems_of
+from cpivae.cluster.slurm import SlurmError, minutes
 from cpivae.config.slurm import SlurmSettings
 
 GPU = Partition("gpu", False, True, (Nodes(4, 64, 512_000, {"a100": 4}),), 2880, 2880)
@@ -57,6 +57,11 @@ def test_a_job_may_have_less_than_there_is() -> None:
         "3 nodes are asked for, and partition few lets a job have 2. Lower --nodes",
         "17 CPUs in a node are asked for, and partition few lets a job have 16. Lower --cpus_per_node",
     ]
+    many = Partition("many", True, True, (Nodes(8, 64, 64_000, {}),), least_nodes=4)
+    (problem,) = told(many, nodes=2)
+    assert problem == "partition many takes no job of less than 4 nodes. Raise --nodes"
+    (problem,) = told(few, mem_per_node="2T")
+    assert problem == "2097152 MB of memory in a node are asked for, and partition few has 64000. Lower --mem_per_node"
     (problem,) = told(few, nodes=9)
     assert problem == "9 nodes are asked for, and partition few has 8. Lower --nodes"
 
@@ -78,10 +83,18 @@ def test_of_several_partitions_one_must_do() -> None:
         ("gpu:a100:2(S:0),gpu:a100:2(S:1),gpu:t4:1", {"a100": 4, "t4": 1}),
         ("fpga:2,gpu:nvidia_a100-sxm4-80gb:8,nvme:1", {"nvidia_a100-sxm4-80gb": 8}),
         ("gpu:1g.5gb:7,shard:28", {"1g.5gb": 7}),
+        ("gpu:a100:no_consume:4,my-gpu:3", {"a100": 4}),
     ],
 )
 def test_the_gpus_of_a_node_are_read_by_their_kinds(gres: str, gpus: dict[str, int]) -> None:
     assert module._nodes("4", "64+", "512000+", gres) == Nodes(4, 64, 512_000, gpus)
+
+
+@pytest.mark.parametrize("variable", ["SLURM_CLUSTERS", "SBATCH_CLUSTERS"])
+def test_another_cluster_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "far")
+    with pytest.raises(SlurmError, match=f"{variable} is far, and jobs are handed over to this machine's own cluster"):
+        partitions()
 
 
 @pytest.mark.parametrize(
@@ -96,7 +109,7 @@ MORE = (
     "NodeName=big CPUs=128 RealMemory=512000 Gres=gpu:2080ti:8 NodeAddr=127.0.0.1 State=DOWN",
     "NodeName=small[1-20] CPUs=16 RealMemory=64000 NodeAddr=127.0.0.1 State=DOWN",
     "PartitionName=mixed Nodes=big,small[1-20] MaxTime=600 DefaultTime=2 State=UP",
-    "PartitionName=one Nodes=n1 MaxNodes=1 MaxCPUsPerNode=2 MaxTime=60 State=UP",
+    "PartitionName=one Nodes=n1 MinNodes=1 MaxNodes=1 MaxCPUsPerNode=2 MaxTime=60 State=UP",
     "PartitionName=secret Nodes=n1 Hidden=YES State=DOWN",
 )
 ASK = "from cpivae.cluster.partitions import partitions; print(partitions())"
@@ -110,8 +123,8 @@ def test_a_real_cluster_is_read_as_it_is(make_lab: MakeLab) -> None:
     printed = lab.run(LOGIN, [sys.executable, "-c", ASK], env=env, user="ada").stdout
     there = {p.name: p for p in eval(printed, vars(module) | {"inf": float("inf")})}
     assert there == {
-        "main": Partition("main", True, True, (Nodes(1, 4, 4000, {}),)),
-        "mixed": replace(MIXED, default=False),
-        "one": Partition("one", False, True, (Nodes(1, 4, 4000, {}),), 60, 60, 1, 2),
-        "secret": Partition("secret", False, False, (Nodes(1, 4, 4000, {}),)),
+        "main": Partition("main", True, True, (Nodes(1, 4, 4000, {}),), least_nodes=1),
+        "mixed": replace(MIXED, default=False, least_nodes=1),
+        "one": Partition("one", False, True, (Nodes(1, 4, 4000, {}),), 60, 60, 1, 1, 2),
+        "secret": Partition("secret", False, False, (Nodes(1, 4, 4000, {}),), least_nodes=1),
     }

@@ -34,6 +34,12 @@ def sweep(lab: Lab, write_tables: WriteTables, tmp_path: Path) -> Sweep:
     return Sweep(lab, prepare(lab.shared / tmp_path.name, write_tables, lab))
 
 
+def having(sweep: Sweep, node: str, text: str) -> list[str]:
+    """Name the processes of a node that have a text in their environment."""
+    found = sweep.lab.run(node, ["grep", "-rls", text, "/proc", "--include=environ"], check=False).stdout
+    return [path for path in found.split() if "self" not in path]
+
+
 def temporary(sweep: Sweep, node: str) -> set[str]:
     return set(sweep.lab.run(node, ["ls", "/tmp"]).stdout.split())
 
@@ -54,8 +60,8 @@ def test_a_job_of_two_nodes_runs_trials_on_both_and_exports_the_best(sweep: Swee
     assert re.search(rf"^job     {job}: running, on n\[1-2\], for \d+:\d\d, \d+:\d\d left$", said, re.MULTILINE)
     following = sweep.cpivae_started("submit", "logs", "-f", sweep.folder.path)
     for node in before:
-        others = sweep.lab.run(node, ["grep", "-rl", SECRET, "/proc", "--include=environ", "-s"], check=False).stdout
-        assert not [found for found in others.split() if "/self/" not in found], "Ray would take it for the job's token"
+        assert having(sweep, node, "RAY_AUTH_TOKEN_PATH="), "the processes of the job are looked at"
+        assert not having(sweep, node, SECRET), "Ray would take it for the job's token"
     assert "trials  " in said
     assert f"of {sweep.n_trials}: " in said
     assert "best    val_cross_a_corr_mean 0." in said

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from cpivae.cli.main import main
+from cpivae.cli.tune_command import parse_tune
 from cpivae.cluster import partitions, slurm_jobs
 from cpivae.cluster.handed_over import jobs_of, record_of, remember
 from cpivae.config.load import make_config
@@ -136,12 +139,29 @@ def test_what_is_shipped_is_named_as_it_is_there_and_results_are_not_kept_in_it(
     ray = ("submit", "ray", "--dry_run", "--address", "http://127.0.0.1:9")
     line, *_ = run(*ray, "--working_dir", "tables", *to_ray, status=0).splitlines()
     assert f"--output_dir {here / 'outputs_tune'} " in line, "without it they would be in the copy"
-    assert "--set data.samples_table=s.csv" in line
+    assert "--set 'data.samples_table=\"s.csv\"'" in line
     assert "--config config.yaml" in line
     assert f"{here}/tables" not in line
     assert "results would be lost" in run(*ray, "--working_dir", ".", *to_ray)
     line, *_ = run(*ray, *to_ray, status=0).splitlines()
-    assert f"--set data.samples_table={here}/tables/s.csv" in line
+    assert f"--set 'data.samples_table=\"{here}/tables/s.csv\"'" in line
+
+
+@pytest.mark.parametrize("name", ["date=2024", "a: b", "x #1", '"x"'])
+def test_the_table_of_the_samples_may_have_any_name(
+    here: Path, run: Run, to_ray: tuple[object, ...], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "tables").rename(here / name)
+    config = here / name / "config.yaml"
+    config.write_text(config.read_text().replace("tables/s.csv", json.dumps(f"{name}/s.csv")))
+    words = [str(word).replace("tables/", f"{name}/") for word in to_ray]
+    for shipped in ((), ("--working_dir", name)):
+        ray = ("submit", "ray", "--dry_run", "--address", "http://127.0.0.1:9", *shipped)
+        given = shlex.split(run(*ray, *words, status=0).splitlines()[0])
+        there = parse_tune(given[given.index("tune") : given.index("--resume")])
+        monkeypatch.chdir(here / name if shipped else here)
+        assert there.options.settings().data.samples_table == here / name / "s.csv"
+        monkeypatch.chdir(here)
 
 
 def test_a_job_that_could_not_be_recorded_is_not_handed_over(
@@ -166,6 +186,19 @@ touch begun
 sleep 1
 echo 7
 """
+
+
+def test_an_answer_without_a_number_is_told_and_nothing_is_removed(here: Path, run: Run) -> None:
+    (here / "bin").mkdir()
+    (here / "bin" / "sbatch").write_text("#!/bin/sh\necho thank you\n")
+    (here / "bin" / "sbatch").chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(here / "bin"), prepend=":")
+        said = run("submit", "slurm", "--shared", "/", *tune())
+        assert "sbatch has answered 'thank you', which has no line with the number of a job. Look with squeue" in said
+        assert (here / "outputs_tune" / "joint_vae_study" / "cluster" / "job.sh").exists()
+        (here / "bin" / "sbatch").write_text("#!/bin/sh\necho 'your balance: 3 hours'\necho '12;lab'\n")
+        assert "job 12 is handed over" in run("submit", "slurm", "--shared", "/", *tune(), status=0)
 
 
 def test_a_job_is_recorded_whoever_interrupts_meanwhile(here: Path) -> None:

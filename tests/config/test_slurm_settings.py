@@ -48,6 +48,11 @@ def test_what_is_not_settled_is_what_the_users_environment_tells_sbatch(
     asked = load_slurm_settings(file, {"constraint": "ib"})
     assert (asked.account, asked.partition, asked.qos, asked.time) == ("lab", "cpu", None, "1-0")
     assert (asked.constraint, asked.nodes) == ("ib", 1)
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "UNLIMITED")
+    assert load_slurm_settings(file, {}).time == "UNLIMITED"
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "soon")
+    with pytest.raises(ConfigError, match=r"ours.yaml \(with SBATCH_ACCOUNT, SBATCH_TIMELIMIT of the environment\)"):
+        load_slurm_settings(file, {})
 
 
 @pytest.mark.parametrize("time", ["30", "30:00", "12:00:00", "2-12", "2-12:30", "2-12:30:15"])

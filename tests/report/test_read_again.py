@@ -101,6 +101,23 @@ def test_tables_are_read_where_the_sweep_has_read_them_last(ended: Ended, tmp_pa
     assert len(folder.again(folder.best()).folds) == 1
 
 
+def test_the_table_of_the_samples_is_read_where_the_sweep_has_read_it_last(
+    make: Callable[..., Made], tmp_path: Path
+) -> None:
+    paths, table, moved = write_pair(tmp_path), tmp_path / "samples.csv", tmp_path / "moved.csv"
+    table.write_text("id,person\n" + "".join(f"S{i},P{i // 2}\n" for i in range(80)))
+    made = make(paths, **{"data.samples_table": str(table), "data.groups": "person"})
+    made.trained(CHOSEN[0], epochs=1)
+    folder = made.close()
+    table.rename(moved)
+    with pytest.raises(FolderError, match=r"samples\.csv"):
+        prepare_again(folder.trial(folder.best()))
+    text = folder.settings_file.read_text()
+    folder.settings_file.write_text(text.replace(f"samples_table: {table}", f"samples_table: {moved}"))
+    (fold,) = folder.again(folder.best()).folds
+    assert len(fold.splits) == 80
+
+
 def test_a_bundle_and_a_report_read_the_tables_once(ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = ended[0]
     reads, read = [], reading.read_pair

@@ -60,7 +60,7 @@ def test_a_journal_without_starts_counts_from_its_first_event(tmp_path: Path) ->
 def test_gpu_hours_are_those_of_what_a_trial_had_of_a_gpu_while_it_had_it(tmp_path: Path) -> None:
     trial = {"trial": 0}
     told = [
-        {"time": 0, "event": "started"},
+        {"time": 0, "event": "started", "gpus": [0.25, 1]},
         {"time": 0, "event": "proposed", **trial, "values": {}, "seed": 1, "origin": "tpe"},
         {"time": 100, "event": "began", **trial},
         {"time": 1900, "event": "out_of_memory", **trial, "error": "no room"},
@@ -68,12 +68,28 @@ def test_gpu_hours_are_those_of_what_a_trial_had_of_a_gpu_while_it_had_it(tmp_pa
         {"time": 6100, "event": "ended", **trial, "state": "complete", "failure": "", "error": ""},
     ]
     ledger = ledger_of(tmp_path / "sweep", *told)
-    tuning = make_config({"tuning": {"gpus_per_trial": 0.25}}, "test").tuning
     hours = 0.25 * 0.5 + 1  # half an hour on a quarter, then one on the whole
-    assert ledger.gpu_hours(tuning) == hours
+    assert ledger.gpu_hours == hours
     for budget, ends in ((hours - 0.01, True), (hours + 0.01, False)):
         asked = make_config({"tuning": {"gpus_per_trial": 0.25, "gpu_hours": budget}}, "test").tuning
         assert bool(Stopper(asked, ledger).reason()) is ends
+
+
+def test_a_sweep_that_goes_on_with_other_gpus_has_spent_what_it_has(tmp_path: Path) -> None:
+    trial = {"trial": 0}
+    told = [
+        {"time": 0, "event": "started", "gpus": [0.5, 1]},
+        {"time": 0, "event": "proposed", **trial, "values": {}, "seed": 1, "origin": "tpe"},
+        {"time": 0, "event": "began", **trial},
+        {"time": 3600, "event": "epoch", **trial, "epoch": 0, "score": 0.5, "best_epoch": 0},
+        {"time": 9000, "event": "started", "gpus": [0, 0]},
+        {"time": 9000, "event": "began", **trial},
+        {"time": 12_600, "event": "epoch", **trial, "epoch": 1, "score": 0.5, "best_epoch": 0},
+        {"time": 20_000, "event": "started", "gpus": [1, 1]},
+        {"time": 20_000, "event": "began", **trial},
+        {"time": 27_200, "event": "ended", **trial, "state": "complete", "failure": "", "error": ""},
+    ]
+    assert ledger_of(tmp_path / "sweep", *told).gpu_hours == 0.5 + 0 + 2
 
 
 def test_gpu_hours_of_trials_without_a_gpu_are_refused() -> None:

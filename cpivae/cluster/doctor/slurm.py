@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 from cpivae.cluster.doctor.finding import Finding, last_line
+from cpivae.cluster.slurm import plain_environment
 from cpivae.errors import listed
 
 COMMANDS = ("sbatch", "srun", "scontrol", "squeue", "scancel", "sinfo")
@@ -34,9 +35,11 @@ def commands() -> Iterator[Finding]:
 
 
 def _partitions() -> Finding:
-    query = ["sinfo", "--noheader", "--summarize", "--format=%P %a %D %l"]
+    query = ["sinfo", "--noheader", "--all", "--summarize", "--format=%P %a %D %l"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        answer = subprocess.run(
+            query, capture_output=True, text=True, timeout=_SECONDS, check=False, env=plain_environment()
+        )
         if _NO_CLUSTER.search(answer.stderr):
             return Finding("note", "SLURM is installed, but knows no cluster: only needed for cpivae submit slurm")
         said = "" if answer.returncode == 0 else last_line(answer.stderr) or f"status {answer.returncode}"
