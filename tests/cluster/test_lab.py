@@ -154,7 +154,7 @@ def test_jobs_live_on_while_the_login_machine_is_off(make_lab: MakeLab) -> None:
     daemon = ["pgrep", "--exact", "slurmctld"]
     until(lambda: lab.run(LOGIN, daemon, check=False).returncode == 1, 20, lambda: "the controller does not end")
     lab.kill(LOGIN)
-    assert "slurm_script" in lab.run("n1", ["ps", "-ef"]).stdout
+    assert "slurm_script" in lab.run("n1", ["ps", "-efww"]).stdout
     lab.bring_back(LOGIN)
     assert lab.job(job)["JobState"] == "RUNNING"
     (lab.shared / "go-on").touch()
