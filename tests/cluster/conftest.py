@@ -1,4 +1,4 @@
-"""Clusters for tests: one that all share and leave as it is, and private ones to break."""
+"""Clusters for tests: one that all share and leave as it is, private ones to break; and a machine with tables alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from typing import Any
 import pytest
 from lab import LOGIN, Lab, MakeLab, why_not
 from needed import lacking
+from submitting import Run, WriteTables
+
+from cpivae.cli.main import main
+from cpivae.cluster import partitions
+
+PARTITION = partitions.Partition("main", True, True, (partitions.Nodes(2, 64, 64_000, {}),))
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +63,28 @@ def make_lab(possible: None, short: Path) -> Iterator[MakeLab]:  # noqa: ARG001
             return stack.enter_context(Lab(short / folder, **settings))
 
         yield make
+
+
+@pytest.fixture
+def here(tmp_path: Path, write_tables: WriteTables, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with tables and a space, on a machine whose SLURM has a partition."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(partitions, "partitions", lambda: [PARTITION])
+    write_tables(tmp_path)
+    (tmp_path / "space.yaml").write_text("training.learning_rate: {loguniform: [1e-4, 1e-2]}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command to its end and return what it says."""
+
+    def end(*words: object, status: int = 2) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        said = capsys.readouterr()
+        assert ended.value.code == status, said
+        assert "Traceback" not in said.err
+        return said.err if status else said.out
+
+    return end
