@@ -19,10 +19,6 @@ from cpivae.tuning.folder import SweepFolder
 _RECORD = "submission.json"
 
 
-class RefusedError(CpivaeError):
-    """The cluster does not take a job."""
-
-
 @dataclass(frozen=True)
 class Standing:
     """How a job is doing."""
@@ -61,17 +57,17 @@ def asked(job: HandedOver) -> Standing:
 
 
 @contextmanager
-def handing_over(sweep: Path) -> Iterator[Path]:
+def handing_over(sweep: Path, refused: type[CpivaeError]) -> Iterator[Path]:
     """Make the folder of a sweep's jobs for one that is handed over in the block; leave nothing new if it is refused.
 
-    What ends the block otherwise may leave a job, whose folder then must stay.
+    What ends the block otherwise than by ``refused`` may leave a job, whose folder then must stay.
     """
     folder = SweepFolder(sweep).cluster
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         yield folder
-    except RefusedError:
+    except refused:
         if folder in new:
             shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # somebody else has put something there meanwhile

@@ -12,7 +12,7 @@ from secrets import token_hex
 from shlex import join
 from typing import Any
 
-from cpivae.cluster.handed_over import RefusedError, Standing, handing_over, remember
+from cpivae.cluster.handed_over import Standing, handing_over, remember
 from cpivae.errors import CpivaeError, ResourceError
 
 _LIVING = ("PENDING", "RUNNING")
@@ -57,18 +57,12 @@ def submit(order: Order) -> str:
 
     Raises
     ------
-    RefusedError
-        Nobody answers there; nothing is left behind then.
     ResourceError
-        It does not take the job.
+        Nobody answers there, and nothing is left behind; or it does not take the job.
     """
     name = f"cpivae-{token_hex(6)}"
-    with handing_over(order.sweep):
-        try:
-            with _asking(order.address):
-                pass
-        except CpivaeError as error:
-            raise RefusedError(str(error)) from None
+    with handing_over(order.sweep, CpivaeError), _asking(order.address):
+        pass  # somebody is there, and a job can be recorded
     # First, because a job that is not recorded could be neither asked nor ended; one that nobody knows has ended.
     remember(order.sweep, "ray", name, address=order.address, command=list(order.command))
     with _asking(order.address) as client:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cpivae.cluster import slurm
 from cpivae.cluster.again import cancelled
-from cpivae.cluster.handed_over import RefusedError, Standing, asked, handing_over, remember, uninterrupted
+from cpivae.cluster.handed_over import Standing, asked, handing_over, remember, uninterrupted
 from cpivae.cluster.script import Job, batch_script, pattern_of
 from cpivae.errors import FolderError
 from cpivae.files import write_text
@@ -27,18 +27,15 @@ def submit(job: Job) -> int:
 
     Raises
     ------
-    RefusedError
+    SlurmRefusalError
         SLURM does not take it; nothing is left behind then.
     SlurmError
         SLURM does not say whether it takes it.
     """
     # A job whose number is not recorded could be neither asked nor ended.
-    with handing_over(job.sweep) as folder, uninterrupted():
+    with handing_over(job.sweep, slurm.SlurmRefusalError) as folder, uninterrupted():
         write_text(folder / _SCRIPT, batch_script(job))
-        try:
-            number = slurm.submitted(folder / _SCRIPT)
-        except slurm.SlurmRefusalError as error:
-            raise RefusedError(str(error)) from None
+        number = slurm.submitted(folder / _SCRIPT)
         remember(job.sweep, "slurm", str(number), command=list(job.command))
     return number
 
