@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from dataclasses import dataclass, fields
@@ -227,7 +228,7 @@ def _inside(words: list[str], shipped: Path, sweep: Path) -> list[str]:
     def moved(word: str) -> str:
         name, _, value = word.partition("=")
         if name == SAMPLES_TABLE and value.startswith('"'):
-            return f"{name}={json.dumps(moved(json.loads(value)))}"
+            return f"{name}={json.dumps(moved(json.loads(value)), ensure_ascii=False)}"
         path = Path(word)
         return str(path.relative_to(shipped)) if path.is_absolute() and path.is_relative_to(shipped) else word
 
@@ -264,5 +265,9 @@ def _not_shared(job: Job) -> list[str]:
     files = [*job.reads, job.sweep, job.directory]
     # The folder: the program in a virtual environment is a link to one that every node may have of its own.
     files += [Path(job.python).parent] if Path(job.python).is_absolute() else []
-    files += [Path(word) for word in job.settings.container[1:] if Path(word).is_absolute() and Path(word).exists()]
+    files += [
+        Path(word)
+        for word in job.settings.container[1:]
+        if os.access(word, os.F_OK) and Path(word).is_absolute() and Path(word).is_file()
+    ]
     return not_shared(files, job.settings.shared)

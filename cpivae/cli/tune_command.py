@@ -30,7 +30,7 @@ class Tune(NamedTuple):
         """Return it as it is to be given on another machine."""
         flags = [f"--{name}" for name in ("no_check", "no_report", "quiet") if getattr(self, name)]
         table = self._samples_table()
-        of_table = [] if table is None else ["--set", f"{SAMPLES_TABLE}={json.dumps(str(table))}"]
+        of_table = [] if table is None else ["--set", f"{SAMPLES_TABLE}={json.dumps(str(table), ensure_ascii=False)}"]
         return ["tune", *self.options.arguments(), *of_table, "--search_space", absolute(self.search_space), *flags]
 
     def files(self) -> list[Path]:

@@ -63,12 +63,13 @@ def partitions() -> list[Partition]:
                 "machine of that one, or unset the variable."
             )
     found: dict[str, Partition] = {}
-    for line in ask("sinfo", "--noheader", "--all", "--exact", f"--format={_ASKED}").splitlines():
+    for line in ask("sinfo", "--noheader", "--all", "--exact", "--noconvert", f"--format={_ASKED}").splitlines():
         name, state, longest, usual, size, most_cpus, *node = line.strip().split("|")
         plain, limit = name.removesuffix("*"), minutes(longest)
         by_default = limit if usual.lower() == "n/a" else minutes(usual)
         least, _, most = size.rpartition("-")
-        limits = (float(least or 0), _limit(most), _limit(most_cpus))
+        least = least or most  # one number where both are the same
+        limits = (float(least) if least.isdigit() else 0, _limit(most), _limit(most_cpus))
         new = Partition(plain, name.endswith("*"), state == "up", (), limit, by_default, *limits)
         part = found.get(plain, new)
         found[plain] = replace(part, nodes=(*part.nodes, _nodes(*node)))

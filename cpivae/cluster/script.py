@@ -196,9 +196,10 @@ def _binds(job: Job) -> str:
     folders = quote(",".join(map(str, job.folders())))
     staged = ',"${TMPDIR:-/tmp}"' if job.settings.stage_data else ""
     return (
-        "bound=${APPTAINER_BIND:-$SINGULARITY_BIND}\n"  # the first has its way where both are set
-        f"export APPTAINER_BIND=${{bound:+$bound,}}{folders}{staged}\n"
-        "export SINGULARITY_BIND=$APPTAINER_BIND\n"
+        f"bound={folders}{staged}\n"
+        # Each program reads the other's variable where its own is not set.
+        "apptainer=${APPTAINER_BIND:-$SINGULARITY_BIND} singularity=${SINGULARITY_BIND:-$APPTAINER_BIND}\n"
+        "export APPTAINER_BIND=${apptainer:+$apptainer,}$bound SINGULARITY_BIND=${singularity:+$singularity,}$bound\n"
     )
 
 

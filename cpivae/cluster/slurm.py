@@ -20,6 +20,10 @@ _TEXT = re.compile(r"\b(JobName|Comment|AdminComment|SystemComment|Command|WorkD
 _SECRET = "RAY_AUTH_TOKEN"
 
 
+_NO_ANSWER = re.compile(r"timed out|unable to contact|zero bytes|communication", re.IGNORECASE)
+"""What the commands say where the controller may have done what it was asked for."""
+
+
 class SlurmError(CpivaeError):
     """SLURM does not do what it is asked."""
 
@@ -53,6 +57,7 @@ def ask(*command: str) -> str:
             check=False,
             env=plain_environment(),
             start_new_session=True,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         raise SlurmError(
@@ -61,6 +66,8 @@ def ask(*command: str) -> str:
         ) from None
     if done.returncode:
         reason = " ".join((done.stderr or done.stdout).split()) or f"status {done.returncode}"
+        if _NO_ANSWER.search(reason):
+            raise SlurmError(f"{command[0]} has had no answer: {reason}. Look with squeue before you try again.")
         raise SlurmRefusalError(f"{command[0]} refuses: {reason}")
     return done.stdout
 
@@ -72,7 +79,7 @@ def plain_environment() -> dict[str, str]:
     another job's.  A job gets the rest, and SLURM keeps that on its disk.
     """
     kept = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT")
-    foreign = ("SBATCH_", "SLURM_", "SINFO_", "SRUN_", "SALLOC_")
+    foreign = ("SBATCH_", "SLURM_", "SINFO_", "SCANCEL_", "SCONTROL_", "SQUEUE_", "SRUN_", "SALLOC_")
     return {
         name: value
         for name, value in os.environ.items()

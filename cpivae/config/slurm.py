@@ -70,6 +70,7 @@ _OURS = {
     "nodes": "see nodes",
     "no-kill": "a sweep goes on without a node that is lost",
     "export": "what runs on the nodes needs the job's environment",
+    "clusters": "jobs are handed over to this machine's own cluster",
     "wait": "cpivae submit logs -f waits for a job",
     "job-name": "see the sweep's --study_name",
 }

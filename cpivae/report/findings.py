@@ -142,12 +142,12 @@ def cards(
     ]
 
 
-def spent(summary: dict[str, Any], records: Sequence[TrialRecord], most: int, gpus: float) -> list[dict[str, str]]:
+def spent(summary: dict[str, Any], records: Sequence[TrialRecord], most: int) -> list[dict[str, str]]:
     """Return what was spent and what was saved."""
     epochs = summary["epochs"]
     if not epochs["at_most"]:
         return []
-    per = f"{summary['gpu_hours']:.2f} GPU hours" if gpus else "on CPUs"
+    per = f"{summary['gpu_hours']:.2f} GPU hours" if summary["gpu_hours"] else "on CPUs"
     return [
         {
             "name": "Epochs trained",

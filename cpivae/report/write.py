@@ -106,7 +106,7 @@ def make_report(folder: SweepFolder, *, again: Again | None = None, umap: bool =
         "version": cpivae.__version__,
         "tabs": _tabs({"settings": n_wider, "trials": sum(f["trials"] for f in failed)}),
         "cards": findings.cards(summary, best, tuning.n_trials, records, tuning.max_epochs),
-        "spent": findings.spent(summary, records, tuning.max_epochs, tuning.gpus),
+        "spent": findings.spent(summary, records, tuning.max_epochs),
         "findings": [finding._asdict() for finding in findings.in_order(found)],
         "best": best,
         "curves_note": curves_note,

@@ -257,8 +257,10 @@ class SweepFolder:
         write_trials(records, self.trials_file)
 
     def write_best_config(self, record: TrialRecord) -> None:
-        """Write the best trial's settings, so that ``train`` repeats it to the epoch."""
-        config = self.trial(record).config()
+        """Write the best trial's settings, so that ``train`` repeats it to the epoch with today's table of samples."""
+        config, table = self.trial(record).config(), self.config().data.samples_table
+        if table is not None:
+            config = with_values(config, {"data.samples_table": str(table)})
         if record.state != "complete":
             config = with_values(config, {"training.stop_epoch": record.epochs})
         write_text(self.best_config, to_yaml(config))

@@ -202,6 +202,8 @@ class Ledger:
         if kind == "started":
             as_a_rule, alone = event.get("gpus", (0.0, 0.0))
             self.of_gpus = (as_a_rule, alone)
+            for course in self.courses.values():
+                course.since = None  # what it was doing has ended with the process before
             return
         if kind == "imported":
             self.imported.append(event)
@@ -230,8 +232,9 @@ class Ledger:
             record.score_sd = event.get("score_sd")
         elif kind == "lost_worker":
             course.lost_workers += 1
+            course.since = None
         elif kind == "out_of_memory":
-            course.alone = True
+            course.alone, course.since = True, None
         elif kind == "ended":
             self.order_of_ends.append(record.number)
             self.weighty.append(record)

@@ -52,8 +52,8 @@ def autos(tuning: TuningSettings) -> list[str]:
 def with_numbers(config: Config, place: Place, begun: SweepFolder | None) -> Config:
     """Return settings with numbers before anything is measured.
 
-    They are those of ``begun``, a sweep that is to be gone on with, if a node has so much; or else a whole GPU for a
-    trial, where there are some, and its share of the CPUs.
+    They are those of ``begun``, a sweep that is to be gone on with, if a node has so much and no GPU is left idle; or
+    else a whole GPU for a trial, where there are some, and its share of the CPUs.
     """
     tuning, accelerator = config.tuning, config.hardware.accelerator
     if not autos(tuning):
@@ -61,7 +61,8 @@ def with_numbers(config: Config, place: Place, begun: SweepFolder | None) -> Con
     if begun is not None:
         then = begun.config().tuning
         as_begun = _chosen(config, then.cpus, then.gpus)
-        if any(node.trials(as_begun.tuning) for node in place.nodes):
+        idle = accelerator != "cpu" and place.has_gpus and not as_begun.tuning.gpus
+        if any(node.trials(as_begun.tuning) for node in place.nodes) and not idle:
             return as_begun
     of_gpus = float(accelerator == "gpu" or (accelerator == "auto" and place.has_gpus))
     of_gpus = of_gpus if tuning.gpus_per_trial == AUTO else tuning.gpus

@@ -70,7 +70,7 @@ class Tally:
         elif event["event"] == "epoch":
             self.epochs += 1  # the ledger notes each once
         elif self.running.pop(number, None) is not None:  # it ended, or lost its worker or its memory
-            self._worked_here += event["time"] - (course.since or event["time"])
+            self._worked_here += course.record.seconds - course.before
         if event["event"] == "ended":
             self._ended(course)
 

@@ -45,13 +45,13 @@ def test_what_is_shipped_is_named_as_it_is_there_and_results_are_not_kept_in_it(
     assert f"--set 'data.samples_table=\"{here}/tables/s.csv\"'" in line
 
 
-@pytest.mark.parametrize("name", ["date=2024", "a: b", "x #1", '"x"'])
+@pytest.mark.parametrize("name", ["date=2024", "a: b", "x #1", '"x"', "𠀀"])
 def test_the_table_of_the_samples_may_have_any_name(
     here: Path, run: Run, to_ray: tuple[object, ...], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (here / "tables").rename(here / name)
     config = here / name / "config.yaml"
-    config.write_text(config.read_text().replace("tables/s.csv", json.dumps(f"{name}/s.csv")))
+    config.write_text(config.read_text().replace("tables/s.csv", json.dumps(f"{name}/s.csv", ensure_ascii=False)))
     words = [str(word).replace("tables/", f"{name}/") for word in to_ray]
     for shipped in ((), ("--working_dir", name)):
         ray = ("submit", "ray", "--dry_run", "--address", "http://127.0.0.1:9", *shipped)
@@ -97,6 +97,21 @@ def test_an_answer_without_a_number_is_told_and_nothing_is_removed(here: Path, r
         assert (here / "outputs_tune" / "joint_vae_study" / "cluster" / "job.sh").exists()
         (here / "bin" / "sbatch").write_text("#!/bin/sh\necho 'your balance: 3 hours'\necho '12;lab'\n")
         assert "job 12 is handed over" in run("submit", "slurm", "--shared", "/", *tune(), status=0)
+
+
+@pytest.mark.parametrize(
+    ("said", "stays"),
+    [("Invalid account", False), ("Batch job submission failed: Socket timed out on send/recv operation", True)],
+)
+def test_what_may_have_been_taken_keeps_its_folder(
+    here: Path, run: Run, said: str, stays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "bin").mkdir()
+    (here / "bin" / "sbatch").write_text(f"#!/bin/sh\necho 'sbatch: error: {said}' >&2\nexit 1\n")
+    (here / "bin" / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", str(here / "bin"), prepend=":")
+    assert said in run("submit", "slurm", "--shared", "/", *tune())
+    assert (here / "outputs_tune").exists() == stays
 
 
 def test_a_job_is_recorded_whoever_interrupts_meanwhile(here: Path) -> None:

@@ -110,7 +110,7 @@ MORE = (
     "NodeName=small[1-20] CPUs=16 RealMemory=64000 NodeAddr=127.0.0.1 State=DOWN",
     "PartitionName=mixed Nodes=big,small[1-20] MaxTime=600 DefaultTime=2 State=UP",
     "PartitionName=one Nodes=n1 MinNodes=1 MaxNodes=1 MaxCPUsPerNode=2 MaxTime=60 State=UP",
-    "PartitionName=secret Nodes=n1 Hidden=YES State=DOWN",
+    "PartitionName=secret Nodes=n1 Hidden=YES MinNodes=1024 State=DOWN",
 )
 ASK = "from cpivae.cluster.partitions import partitions; print(partitions())"
 
@@ -126,5 +126,5 @@ def test_a_real_cluster_is_read_as_it_is(make_lab: MakeLab) -> None:
         "main": Partition("main", True, True, (Nodes(1, 4, 4000, {}),), least_nodes=1),
         "mixed": replace(MIXED, default=False, least_nodes=1),
         "one": Partition("one", False, True, (Nodes(1, 4, 4000, {}),), 60, 60, 1, 1, 2),
-        "secret": Partition("secret", False, False, (Nodes(1, 4, 4000, {}),), least_nodes=1),
+        "secret": Partition("secret", False, False, (Nodes(1, 4, 4000, {}),), least_nodes=1024),
     }

@@ -264,10 +264,15 @@ def test_a_container_sees_the_folders_that_the_job_needs(stand: Path, plain: dic
     asked = plain | {"directory": stand / "bin", "python": "python", "reads": reads}
     script = batch_script(job(container=[plain["python"], "exec", "image.sif"], **asked))
     bound = ",".join(str(stand / name) for name in ("bin", "far/other", "far/tables", "study"))
-    for mine in ({}, {"APPTAINER_BIND": "/mine"}, {"SINGULARITY_BIND": "/mine"}):
-        for call in calls_of(stand, script, **mine):
-            of_both = {call["env"]["APPTAINER_BIND"], call["env"]["SINGULARITY_BIND"]}
-            assert of_both == {f"/mine,{bound}" if mine else bound}
+    for apptainer, singularity, there in (
+        ("", "", ("", "")),
+        ("/mine", "", ("/mine,", "/mine,")),
+        ("", "/mine", ("/mine,", "/mine,")),
+        ("/a", "/s", ("/a,", "/s,")),
+    ):
+        for call in calls_of(stand, script, APPTAINER_BIND=apptainer, SINGULARITY_BIND=singularity):
+            bound_there = (call["env"]["APPTAINER_BIND"], call["env"]["SINGULARITY_BIND"])
+            assert bound_there == tuple(f"{mine}{bound}" for mine in there)
     staged = batch_script(job(container=[plain["python"], "exec", "image.sif"], stage_data=True, **asked))
     assert {c["env"]["APPTAINER_BIND"] for c in calls_of(stand, staged, TMPDIR="/local/7")} == {f"{bound},/local/7"}
     assert not any("BIND" in line for line in batch_script(job(**plain)).splitlines())

@@ -27,6 +27,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"extra": ["-N4"]}, "extra.0: must be an option of sbatch in its long form"),
     ({"extra": ["--part=gpu"]}, "extra.0: --partition is set by the program; see partition"),
     ({"extra": ["--export=NONE"]}, "extra.0: --export is set by the program; what runs on the nodes needs"),
+    (
+        {"extra": ["--clusters=b"]},
+        "extra.0: --clusters is set by the program; jobs are handed over to this machine's own",
+    ),
     ({"env": ["one\ntwo"]}, "env.0: must be one line of text"),
 ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from made_sweeps import CHOSEN, Made, write_pair
 
+from cpivae.config.load import load_config
 from cpivae.errors import FolderError
 from cpivae.export import export_run, replace_bundle
 from cpivae.names import RunFiles
@@ -116,6 +117,8 @@ def test_the_table_of_the_samples_is_read_where_the_sweep_has_read_it_last(
     folder.settings_file.write_text(text.replace(f"samples_table: {table}", f"samples_table: {moved}"))
     (fold,) = folder.again(folder.best()).folds
     assert len(fold.splits) == 80
+    folder.write_best_config(folder.best())
+    assert load_config(folder.best_config).data.samples_table == moved
 
 
 def test_a_bundle_and_a_report_read_the_tables_once(ended: Ended, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,26 @@ def test_a_sweep_that_goes_on_with_other_gpus_has_spent_what_it_has(tmp_path: Pa
     assert ledger_of(tmp_path / "sweep", *told).gpu_hours == 0.5 + 0 + 2
 
 
+def test_what_nobody_computed_is_not_spent(tmp_path: Path) -> None:
+    trial, lost = {"trial": 0}, {"event": "lost_worker", "trial": 0, "error": "gone"}
+    told = [
+        {"time": 0, "event": "started", "gpus": [0.5, 1]},
+        {"time": 0, "event": "proposed", **trial, "values": {}, "seed": 1, "origin": "tpe"},
+        {"time": 0, "event": "began", **trial},
+        {"time": 1800, "event": "epoch", **trial, "epoch": 0, "score": 0.5, "best_epoch": 0},
+        {"time": 600_000, "event": "started", "gpus": [0.5, 1]},  # a week later
+        {"time": 600_010, **lost},  # before it had begun
+        {"time": 603_610, **lost},
+        {"time": 603_610, "event": "began", **trial},
+        {"time": 605_410, "event": "out_of_memory", **trial, "error": "no room"},
+        {"time": 700_000, "event": "began", **trial},
+        {"time": 701_800, "event": "ended", **trial, "state": "complete", "failure": "", "error": ""},
+    ]
+    ledger = ledger_of(tmp_path / "sweep", *told)
+    assert ledger.records[0].seconds == 3 * 1800
+    assert ledger.gpu_hours == 0.25 + 0.25 + 0.5
+
+
 def test_gpu_hours_of_trials_without_a_gpu_are_refused() -> None:
     with pytest.raises(ResourceError, match=r"gpu_hours is 10, but trials get no GPU.*--time_budget instead"):
         sweep_config(make_config({"tuning": {"gpu_hours": 10, "gpus_per_trial": 0}}, "test"))

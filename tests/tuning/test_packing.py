@@ -180,6 +180,9 @@ def test_a_sweep_that_goes_on_keeps_its_numbers_where_a_machine_has_so_much(tmp_
     begun.describe(with_values(asking(), {"tuning.gpus_per_trial": 0.25, "tuning.cpus_per_trial": 2.0}), {})
     assert numbers(with_numbers(asking(), cluster, begun)) == (2, 0.25)
     assert numbers(with_numbers(asking(), laptop, begun)) == (1, 0)
+    begun.describe(with_values(asking(), {"tuning.gpus_per_trial": 0.0, "tuning.cpus_per_trial": 1.0}), {})
+    assert numbers(with_numbers(asking(), cluster, begun)) == (6, 1), "it is back where there are GPUs"
+    assert numbers(with_numbers(asking(hardware={"accelerator": "cpu"}), cluster, begun)) == (1, 0)
 
 
 def test_auto_goes_nowhere_but_where_it_is_measured() -> None:
