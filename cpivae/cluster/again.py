@@ -1,5 +1,4 @@
-"""Whether a job that has ended before its sweep queues again: ``python -m cpivae.cluster.again SWEEP JOB STATUS N
-MOST``.
+"""Whether a job that ends before its sweep queues again: ``python -m cpivae.cluster.again SWEEP JOB STATUS N MOST``.
 
 Ends with 0 for yes.  Told is why, or why not.
 """

@@ -97,30 +97,24 @@ def _problems_in(settings: SlurmSettings, part: Partition) -> list[str]:
     name = f"partition {part.name}"
     problems = [] if part.up else [f"{name} is down: its jobs wait until it is up again"]
     memory = 0.0 if settings.mem_per_node is None else megabytes(settings.mem_per_node)
-    lacking = [
-        f"{wanted:.0f} {what} are asked for, and {name} has {most}. Lower --{option}"
-        for what, option, wanted, most in (
-            ("nodes", "nodes", settings.nodes, sum(n.number for n in part.nodes)),
-            ("CPUs in a node", "cpus_per_node", settings.cpus_per_node, _most(n.cpus for n in part.nodes)),
-            ("GPUs in a node", "gpus_per_node", settings.gpus_per_node, _most(n.gpus_of(None) for n in part.nodes)),
-            ("MB of memory in a node", "mem_per_node", memory, _most(n.memory_mb for n in part.nodes)),
-        )
-        if wanted > most
-    ]
-    lacking += [
-        f"{wanted} {what} are asked for, and {name} lets a job have {most:.0f}. Lower --{option}"
-        for what, option, wanted, most in (
-            ("nodes", "nodes", settings.nodes, part.most_nodes),
-            ("CPUs in a node", "cpus_per_node", settings.cpus_per_node, part.most_cpus),
-        )
-        if wanted > most and not any(f"--{option}" in told for told in lacking)
-    ]
+    nodes, any_number = part.nodes, float("inf")
+    lacking = []
+    for what, option, wanted, there, allowed in (
+        ("nodes", "nodes", settings.nodes, sum(n.number for n in nodes), part.most_nodes),
+        ("CPUs in a node", "cpus_per_node", settings.cpus_per_node, _most(n.cpus for n in nodes), part.most_cpus),
+        ("GPUs in a node", "gpus_per_node", settings.gpus_per_node, _most(n.gpus_of(None) for n in nodes), any_number),
+        ("MB of memory in a node", "mem_per_node", memory, _most(n.memory_mb for n in nodes), any_number),
+    ):
+        if wanted > there:
+            lacking.append(f"{wanted:.0f} {what} are asked for, and {name} has {there}. Lower --{option}")
+        elif wanted > allowed:
+            lacking.append(f"{wanted} {what} are asked for, and {name} lets a job have {allowed:.0f}. Lower --{option}")
     if settings.nodes < part.least_nodes:
         lacking.append(f"{name} takes no job of less than {part.least_nodes:.0f} nodes. Raise --nodes")
     kinds = {kind for n in part.nodes for kind in n.gpus if kind}
     if settings.gpu_type and settings.gpus_per_node and settings.gpu_type not in kinds:
-        there = ", ".join(sorted(kinds)) or "none with a name"
-        lacking.append(f"there is no GPU '{settings.gpu_type}' in {name}: it has {there}")
+        named = ", ".join(sorted(kinds)) or "none with a name"
+        lacking.append(f"there is no GPU '{settings.gpu_type}' in {name}: it has {named}")
     fit = sum(n.number for n in part.nodes if _fits(settings, memory, n))
     if not lacking and settings.nodes > fit:
         lacking.append(
